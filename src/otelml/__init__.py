@@ -1,0 +1,73 @@
+"""otelml: OpenTelemetry for machine learning. The public names, each loaded at its first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otelml._version import __version__
+
+if TYPE_CHECKING:
+    from otelml import events, testing
+    from otelml.configurator import configure
+    from otelml.instruments import counter, gauge, histogram, up_down_counter
+    from otelml.instruments.readout import export_prometheus, summary
+    from otelml.lifecycle import force_flush, shutdown
+    from otelml.logs.setup import get_logger, set_log_level, setup_logging
+    from otelml.settings import SettingsError
+    from otelml.stage import stage
+
+_HOME = {
+    "configure": "otelml.configurator",
+    "counter": "otelml.instruments",
+    "events": "otelml.events",
+    "export_prometheus": "otelml.instruments.readout",
+    "force_flush": "otelml.lifecycle",
+    "gauge": "otelml.instruments",
+    "get_logger": "otelml.logs.setup",
+    "histogram": "otelml.instruments",
+    "set_log_level": "otelml.logs.setup",
+    "SettingsError": "otelml.settings",
+    "setup_logging": "otelml.logs.setup",
+    "shutdown": "otelml.lifecycle",
+    "stage": "otelml.stage",
+    "summary": "otelml.instruments.readout",
+    "testing": "otelml.testing",
+    "up_down_counter": "otelml.instruments",
+}
+
+__all__ = [
+    "SettingsError",
+    "__version__",
+    "configure",
+    "counter",
+    "events",
+    "export_prometheus",
+    "force_flush",
+    "gauge",
+    "get_logger",
+    "histogram",
+    "set_log_level",
+    "setup_logging",
+    "shutdown",
+    "stage",
+    "summary",
+    "testing",
+    "up_down_counter",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'otelml' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(home)
+    # A submodule of the same name (`stage`) has just been bound in this namespace by the import; the public name wins.
+    value = module if home == f"otelml.{name}" and not hasattr(module, name) else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

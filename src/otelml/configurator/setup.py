@@ -1,0 +1,150 @@
+"""Sets one process up: providers built or adopted, made global, and joined with instruments, logs and life cycle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+
+from otelml import lifecycle
+from otelml.configurator import declarative
+from otelml.configurator.decision import Decision, decide, find_port_mistake
+from otelml.configurator.description import describe_destinations, describe_resource, print_line
+from otelml.configurator.environment import standard_environment
+from otelml.configurator.pipeline import Pipeline
+from otelml.configurator.present import Present, find_present, is_logging_bridged
+from otelml.configurator.providers import Builder
+from otelml.export.prometheus import PrometheusEndpoint
+from otelml.instruments import drain, internal
+from otelml.logs import bridge
+from otelml.resource import create_resource, launch
+from otelml.settings import Problem, Settings, components
+
+if TYPE_CHECKING:
+    from opentelemetry.configuration import OpenTelemetryConfiguration
+
+Complain = Callable[[Iterable[Problem]], None]
+
+
+def set_up_from_file(model: OpenTelemetryConfiguration, settings: Settings) -> Pipeline:
+    """Have the file of OTEL_CONFIG_FILE build the providers, and join them.
+
+    Raises SettingsError when a component of the file cannot be made.
+    """
+    pipeline = declarative.build(model, settings)
+    _join(pipeline, Present(), settings, bridge_logs=True)
+    _announce(settings, pipeline.description)
+    return pipeline
+
+
+def set_up(settings: Settings, complain: Complain, attributes: Mapping[str, Any]) -> Pipeline:
+    """Build the providers that nobody has set yet, and join them. `complain` may raise; then nothing is left behind."""
+    present = find_present()
+    decisions = [
+        decision for decision in decide(settings).values() if getattr(present, decision.signal) is None
+    ]
+    with standard_environment(settings):
+        resource = create_resource(settings.service_name, settings.run_id, {**_own(settings), **attributes})
+    builder = Builder(settings, resource, decisions)
+    pipeline = builder.build()
+    if builder.problems:
+        _complain_or_take_back(builder, complain)
+    _set_globals(pipeline)
+    _set_propagators(settings)
+    _pass_to_workers(settings, resource.attributes)
+    bridge_logs = any(decision.signal == "logs" and decision.exporters for decision in decisions)
+    _join(pipeline, present, settings, bridge_logs=bridge_logs)
+    _say_present(present)
+    pipeline.description = _describe(settings, decisions, builder, resource.attributes)
+    _announce(settings, pipeline.description)
+    return pipeline
+
+
+def _own(settings: Settings) -> Mapping[str, str]:
+    """Resource attributes from keywords; those of the environment come by OpenTelemetry's own detector."""
+    given = settings.source("resource_attributes") == "configure()"
+    return (settings.resource_attributes or {}) if given else {}
+
+
+def _complain_or_take_back(builder: Builder, complain: Complain) -> None:
+    try:
+        complain(builder.problems)
+    except BaseException:
+        builder.pipeline.shutdown(1.0)
+        raise
+
+
+def _set_globals(pipeline: Pipeline) -> None:
+    if pipeline.meter_provider is not None:
+        metrics.set_meter_provider(pipeline.meter_provider)
+    if pipeline.tracer_provider is not None:
+        trace.set_tracer_provider(pipeline.tracer_provider)
+    if pipeline.logger_provider is not None:
+        _logs.set_logger_provider(pipeline.logger_provider)
+
+
+def _set_propagators(settings: Settings) -> None:
+    given = settings.source("propagators") == "configure()"
+    if not given and "OTEL_PROPAGATORS" not in settings.rejected:
+        return
+    with standard_environment(settings):
+        # Its import reads the variable, and fails for good on a name that it does not know.
+        from opentelemetry import propagate
+        from opentelemetry.propagators.composite import CompositePropagator
+    if given:
+        names = [name for name in settings.propagators or () if name != "none"]
+        loaded = [components.load("opentelemetry_propagator", name)() for name in names]
+        propagate.set_global_textmap(CompositePropagator(loaded))
+
+
+def _pass_to_workers(settings: Settings, attributes: Mapping[str, Any]) -> None:
+    """Spawned workers that export belong to this run; other children are runs of their own and do not look here."""
+    if settings.fork == "export" and "ml.run.id" in attributes:
+        os.environ[launch.PARENT_RUN_ID] = str(attributes["ml.run.id"])
+
+
+def _join(pipeline: Pipeline, present: Present, settings: Settings, *, bridge_logs: bool) -> None:
+    meter_provider = pipeline.meter_provider or present.metrics
+    if isinstance(meter_provider, MeterProvider):
+        drain.attach(meter_provider)
+    logger_provider = pipeline.logger_provider or present.logs
+    if logger_provider is not None and (bridge_logs or present.logs) and not is_logging_bridged():
+        bridge.install(logger_provider)
+    lifecycle.start(pipeline, settings)
+
+
+def _say_present(present: Present) -> None:
+    for signal in ("traces", "metrics", "logs"):
+        provider = getattr(present, signal)
+        if provider is not None:
+            internal.warn_once(
+                f"present:{signal}",
+                "otelml: the program or one of its libraries has already set a provider for %s (%s.%s); "
+                "where %s go is up to it. Call otelml.configure() first to change that",
+                signal,
+                type(provider).__module__,
+                type(provider).__qualname__,
+                signal,
+            )
+
+
+def _describe(
+    settings: Settings, decisions: Iterable[Decision], builder: Builder, attributes: Mapping[str, Any]
+) -> list[str]:
+    urls = [reader.url for reader in builder.pipeline.readers if isinstance(reader, PrometheusEndpoint)]
+    url = urls[0] if urls else None
+    return [
+        *describe_destinations(settings, decisions, builder.folder, url),
+        describe_resource(attributes),
+    ]
+
+
+def _announce(settings: Settings, description: Iterable[str]) -> None:
+    mistake = find_port_mistake(settings)
+    if mistake:
+        internal.warn_once("otlp-port", "otelml: %s", mistake)
+    if not settings.quiet:
+        print_line(description)

@@ -1,0 +1,192 @@
+"""The last steps of spans and log records: queues that know what was delivered, and that survive a fork.
+
+The SDK's batch processors say neither how much they hold nor how much they lost, and their exporters share locks and
+connections with forked children. These admit, count, and renew the exporter in a child.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from otelml.instruments import internal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.sdk._logs import ReadWriteLogRecord
+    from opentelemetry.sdk.trace import ReadableSpan
+
+QUEUE_SIZE = 2048
+"""Items that wait at most, as in the SDK."""
+BATCH_SIZE = 512
+"""Items handed to the exporter at once, at most."""
+
+
+def span_queue(
+    make_exporter: Callable[[], SpanExporter],
+    *,
+    destination: str,
+    max_queue_size: int = QUEUE_SIZE,
+    max_export_batch_size: int = BATCH_SIZE,
+    schedule_delay_s: float = 5.0,
+) -> SpanQueue:
+    """A batch span processor over `make_exporter()`; `destination` names it in counts and messages ("files", "otlp").
+
+    `make_exporter` is called now, and again in every forked child that exports. The result goes into
+    `TracerProvider.add_span_processor` and into `Pipeline.exporters`.
+    """
+    ledger = Ledger("spans", destination, max_queue_size)
+    handover = _SpanHandover(make_exporter, ledger, SpanExportResult.SUCCESS)
+    return SpanQueue(handover, ledger, max_export_batch_size, schedule_delay_s)
+
+
+def log_queue(
+    make_exporter: Callable[[], LogRecordExporter],
+    *,
+    destination: str,
+    max_queue_size: int = QUEUE_SIZE,
+    max_export_batch_size: int = BATCH_SIZE,
+    schedule_delay_s: float = 1.0,
+) -> LogQueue:
+    """The same for log records: `LoggerProvider.add_log_record_processor` and `Pipeline.exporters`."""
+    ledger = Ledger("log_records", destination, max_queue_size)
+    handover = _LogHandover(make_exporter, ledger, LogRecordExportResult.SUCCESS)
+    return LogQueue(handover, ledger, max_export_batch_size, schedule_delay_s)
+
+
+class Ledger:
+    """What became of the items of one queue: waiting, delivered, or lost. Thread-safe, one short lock an item."""
+
+    def __init__(self, items: str, destination: str, capacity: int) -> None:
+        self.items = items
+        self.component = f"export.{destination}"
+        self.destination = destination
+        self.capacity = capacity
+        self.renew()
+
+    def renew(self) -> None:
+        """Start from zero, with a lock of its own: in a forked child, whose queue is empty."""
+        # Re-entrant: a signal handler may log while the interrupted frame is logging.
+        self._lock = threading.RLock()
+        self.waiting = self.in_flight = self.delivered = self.lost = 0
+
+    @property
+    def undelivered(self) -> int:
+        """Items lost so far, and those that would be if the process ended now."""
+        return self.waiting + self.in_flight + self.lost
+
+    def admit(self) -> bool:
+        """Whether there is room for one more item; one that finds none is counted."""
+        with self._lock:
+            if self.waiting < self.capacity:
+                self.waiting += 1
+                return True
+            self.lost += 1
+        internal.count("dropped", self.component, f"{self.items}_queue_full")
+        return False
+
+    def hand_over(self, n: int) -> None:
+        """`n` items leave the queue for the exporter."""
+        with self._lock:
+            self.waiting -= n
+            self.in_flight += n
+
+    def settle(self, n: int, *, lost: int) -> None:
+        """The exporter is done with `n` items, `lost` of which it could not deliver."""
+        with self._lock:
+            self.in_flight -= n
+            self.delivered += n - lost
+            self.lost += lost
+        if lost:
+            internal.count("dropped", self.component, f"{self.items}_undelivered", lost)
+
+
+class _Handover:
+    """Passes batches to the exporter and enters the outcome into the ledger."""
+
+    def __init__(self, make_exporter: Callable[[], Any], ledger: Ledger, success: object) -> None:
+        self._make_exporter = make_exporter
+        self._ledger = ledger
+        self._success = success
+        self._exporter = make_exporter()
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        ledger, n, result = self._ledger, len(batch), None
+        ledger.hand_over(n)
+        try:
+            with internal.guard(ledger.component):
+                result = self._exporter.export(batch)
+        finally:
+            # Only our own files know that they kept a part.
+            lost = 0 if result is self._success else getattr(self._exporter, "lost", 0) or n
+            ledger.settle(n, lost=lost)
+        return result
+
+    def renew(self) -> None:
+        """Another exporter, in a forked child: the old one's locks may be held, its connections are the parent's."""
+        self._exporter = self._make_exporter()
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return bool(self._exporter.force_flush(timeout_millis))
+
+
+class _SpanHandover(_Handover, SpanExporter):
+    pass
+
+
+class _LogHandover(_Handover, LogRecordExporter):
+    pass
+
+
+class _Counted:
+    """What both queues have in common, in front of the SDK's batch processor."""
+
+    def __init__(self, handover: _Handover, ledger: Ledger, batch_size: int, schedule_delay_s: float) -> None:
+        self.ledger = ledger
+        self.open = True
+        self._handover = handover
+        super().__init__(
+            handover,  # type: ignore[call-arg]
+            schedule_delay_millis=schedule_delay_s * 1000,
+            max_export_batch_size=min(batch_size, ledger.capacity),
+            max_queue_size=ledger.capacity,
+        )
+
+    def shutdown(self) -> None:
+        """Deliver what waits and end; later items are let go without the SDK's message for each."""
+        self.open = False
+        super().shutdown()  # type: ignore[misc]
+
+    def after_fork_in_child(self, *, silent: bool) -> None:
+        """`lifecycle` calls this; the SDK has emptied the queue and restarted the thread by then."""
+        self.ledger.renew()
+        self.open = self.open and not silent
+        if self.open:
+            self._handover.renew()
+
+
+class SpanQueue(_Counted, BatchSpanProcessor):
+    """A batch span processor that admits, counts, falls silent, and renews its exporter after a fork."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a sampled span, if there is room."""
+        if not self.open or span.context is None or not span.context.trace_flags.sampled:
+            return
+        if self.ledger.admit():
+            super().on_end(span)
+
+
+class LogQueue(_Counted, BatchLogRecordProcessor):
+    """The same for log records."""
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue a record, if there is room."""
+        if self.open and self.ledger.admit():
+            super().on_emit(log_record)

@@ -1,0 +1,427 @@
+"""Instruments and their bound series: the hot path, where recording a value is one `list.append`.
+
+A bound series owns a buffer; its `add`, `record` or `set` IS that buffer's `append` (about 20 ns, no lock, no check).
+The drain takes values out, checks and aggregates them. Everything that can go wrong goes wrong there, not here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from otelml.instruments import internal
+from otelml.instruments.aggregate import Boundaries, Distribution, Refused, clean, exact_sum, numpy_module
+from otelml.instruments.attributes import OVERFLOW, Key, Value, attributes_key, clean_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from otelml.semconv.model import Metric
+
+Number = int | float
+
+MAX_BUFFERED = 4_000_000
+"""Values a series buffers at most. A loop that does nothing but record settles well below (docs/performance.md);
+beyond it the oldest are dropped and counted, so that memory stays bounded whatever happens."""
+
+_TAKE = 32_768
+"""Values taken out at a time: each C call on them ends well within the interpreter's 5 ms switch interval."""
+_PRESSED = 2_000_000
+"""From here on the drain takes all at once: longer pauses for the threads that outrun it, so that it keeps up."""
+
+_ABSENT = object()
+
+
+class Bound:
+    """One series of an instrument: its attributes, its buffer, and what has been aggregated so far."""
+
+    __slots__ = ("attributes", "buffer", "instrument", "sdk_keys")
+
+    def __init__(self, instrument: Instrument, attributes: dict[str, Value]) -> None:
+        self.instrument = instrument
+        self.attributes = attributes
+        self.buffer: list[Any] = []
+        # The SDK's own key of this series by view, kept by the drain.
+        self.sdk_keys: dict[Any, Any] = {}
+
+    def waiting(self) -> int:
+        """How many values wait for the drain (arrays that were aggregated at once count as one)."""
+        return len(self.buffer)
+
+    def drain(self) -> int:
+        """Aggregate what waits now and return how many values that was. Callers hold the drain's lock."""
+        return self._drain_buffer(self.buffer, self._absorb)
+
+    def _drain_buffer(self, buffer: list[Any], absorb: Callable[[list[Any]], None]) -> int:
+        waiting = taken = len(buffer)
+        if waiting > MAX_BUFFERED:
+            del buffer[: waiting - MAX_BUFFERED]
+            internal.count("dropped", "instruments", "buffer_full", waiting - MAX_BUFFERED)
+            waiting = MAX_BUFFERED
+        step = waiting if waiting > _PRESSED else _TAKE
+        while waiting > 0:
+            values = buffer[: min(step, waiting)]
+            del buffer[: len(values)]
+            waiting -= len(values)
+            absorb(values)
+        return taken
+
+    def _absorb(self, values: list[Any]) -> None:
+        raise NotImplementedError
+
+    def _report(self, refused: Refused) -> None:
+        """Count refused values; the first non-finite one of a series is an event too."""
+        for reason in ("invalid", "negative"):
+            n = getattr(refused, reason)
+            if n:
+                internal.count("dropped", "instruments", f"{reason}_value", n)
+                internal.defer_warning(
+                    f"{reason}:{self.instrument.name}",
+                    "otelml: %s was given %s values; they are left out and counted in otelml.internal.dropped",
+                    self.instrument.name,
+                    "negative" if reason == "negative" else "non-numeric",
+                )
+        if refused.non_finite:
+            internal.count("dropped", "instruments", "non_finite_value", refused.non_finite)
+            self.instrument.tell_non_finite(self, refused.non_finite)
+
+    def clear(self) -> None:
+        """Forget everything, recorded and aggregated: for a forked child, which starts from zero."""
+        del self.buffer[:]
+
+
+class BoundCounter(Bound):
+    """A series of a counter or up-down counter. `add(amount)` never raises and never blocks."""
+
+    __slots__ = ("add", "pending", "total")
+
+    def __init__(self, instrument: Instrument, attributes: dict[str, Value]) -> None:
+        super().__init__(instrument, attributes)
+        self.add: Callable[[Number], None] = self.buffer.append
+        self.pending: Number | None = None
+        self.total: Number | None = None
+
+    def _absorb(self, values: list[Any]) -> None:
+        refused = Refused()
+        usable = clean(values, refused, non_negative=self.instrument.monotonic)
+        if usable:
+            amount = exact_sum(usable)
+            self.pending = amount if self.pending is None else self.pending + amount
+            self.total = amount if self.total is None else self.total + amount
+        if refused:
+            self._report(refused)
+
+    def clear(self) -> None:
+        super().clear()
+        self.pending = self.total = None
+
+
+class BoundHistogram(Bound):
+    """A series of a histogram. `record(value)` never raises and never blocks.
+
+    `record_ns(duration_ns)`, for histograms in seconds, takes integer nanoseconds and leaves the division to the drain.
+    """
+
+    __slots__ = ("ns_buffer", "partials", "pending", "record", "record_ns", "settled")
+
+    def __init__(self, instrument: Instrument, attributes: dict[str, Value]) -> None:
+        super().__init__(instrument, attributes)
+        self.record: Callable[[Number], None] = self.buffer.append
+        self.ns_buffer: list[int] = []
+        self.record_ns: Callable[[int], None] = self.ns_buffer.append
+        self.partials: list[tuple[Distribution, Refused]] = []
+        self.pending = Distribution()
+        self.settled = Distribution()
+
+    def record_many(self, values: Iterable[Number] | Any) -> None:
+        """Record every element of an array, tensor or sequence of any shape (numpy arrays: about 10 ns a value).
+
+        A CUDA tensor is copied on its device now and read by the drain later: the caller never waits for it.
+        """
+        with internal.guard("instruments"):
+            if hasattr(values, "detach"):
+                values = values.detach()
+                if getattr(values, "is_cuda", False):
+                    self.buffer.append(_Deferred(values.clone()))
+                    return
+            numpy = numpy_module()
+            if numpy is None or self.instrument.sdk is None or self.instrument.sink is not None:
+                self.buffer.extend(_flat(values))
+                return
+            # Aggregated here, without a lock, and handed over whole: an array never waits in a buffer.
+            part, refused = Distribution(), Refused()
+            array = numpy.asarray(values)
+            if array.dtype.kind in "fiub":
+                array = array.astype(numpy.float64, copy=False).ravel()
+                part.add_array(array, self.instrument.boundaries, refused)
+            else:
+                part.add_values(array.ravel().tolist(), self.instrument.boundaries, refused)
+            self.partials.append((part, refused))
+
+    def waiting(self) -> int:
+        return len(self.buffer) + len(self.ns_buffer) + len(self.partials)
+
+    def drain(self) -> int:
+        while self.partials:
+            part, refused = self.partials.pop(0)
+            self.pending.merge(part)
+            if refused:
+                self._report(refused)
+        return super().drain() + self._drain_buffer(self.ns_buffer, self._absorb_ns)
+
+    def _absorb_ns(self, values: list[int]) -> None:
+        numpy = numpy_module()
+        if numpy is None or self.instrument.sink is not None:
+            self._absorb([v / 1e9 for v in values])
+        else:
+            self.pending.add_array(numpy.array(values, numpy.float64) / 1e9, self.instrument.boundaries, Refused())
+
+    def _absorb(self, values: list[Any]) -> None:
+        if _Deferred in set(map(type, values)):
+            values = [n for v in values for n in (v.read() if type(v) is _Deferred else (v,))]
+        refused = Refused()
+        sink = self.instrument.sink
+        if sink is not None:
+            values = clean(values, refused, non_negative=True)
+            sink(self, values)
+        self.pending.add_values(values, self.instrument.boundaries, refused)
+        if refused:
+            self._report(refused)
+
+    def settle(self) -> Distribution:
+        """Take what has been aggregated since the last call. Callers hold the drain's lock."""
+        pending, self.pending = self.pending, Distribution()
+        self.settled.merge(pending)
+        return pending
+
+    def total(self) -> Distribution:
+        """Everything since the process started, as a copy. Callers hold the drain's lock."""
+        total = self.settled.copy()
+        total.merge(self.pending)
+        return total
+
+    def clear(self) -> None:
+        super().clear()
+        del self.ns_buffer[:]
+        self.partials.clear()
+        self.pending = Distribution()
+        self.settled = Distribution()
+
+
+class BoundGauge(Bound):
+    """A series of a gauge: the last value set wins; after a non-finite one, or `unset()`, the series is absent."""
+
+    __slots__ = ("last", "set")
+
+    def __init__(self, instrument: Instrument, attributes: dict[str, Value]) -> None:
+        super().__init__(instrument, attributes)
+        self.set: Callable[[Number], None] = self.buffer.append
+        self.last: Number | None = None
+
+    def unset(self) -> None:
+        """Make the series absent: what it measured is over, or unknown."""
+        self.buffer.append(_ABSENT)
+
+    def _absorb(self, values: list[Any]) -> None:
+        refused = Refused()
+        last = values[-1]
+        usable = clean([v for v in values if v is not _ABSENT], refused, non_negative=False)
+        kept_last = last is not _ABSENT and bool(usable) and not refused
+        if refused and last is not _ABSENT:
+            kept_last = bool(clean([last], Refused(), non_negative=False))
+        self.last = usable[-1] if kept_last else None
+        if refused:
+            self._report(refused)
+
+    def clear(self) -> None:
+        super().clear()
+        self.last = None
+
+
+class NoopBound:
+    """The series of every instrument when the SDK is disabled or missing: shared, and as cheap as a call can be."""
+
+    __slots__ = ()
+    attributes: ClassVar[dict[str, Value]] = {}
+
+    def add(self, amount: Number, /) -> None:
+        """Do nothing."""
+
+    record = set = record_many = record_ns = add
+
+    def unset(self) -> None:
+        """Do nothing."""
+
+
+NOOP_BOUND: Any = NoopBound()
+
+
+class _Deferred:
+    """A device tensor among buffered values: read by the drain thread, so that the recording thread never waits."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def read(self) -> list[Any]:
+        return _flat(self.tensor.cpu())
+
+
+def _flat(values: Any) -> list[Any]:
+    flatten = getattr(values, "ravel", None)
+    return flatten().tolist() if flatten is not None else list(values)
+
+
+class Instrument:
+    """An instrument by name. `bind(**attributes)` once and keep the result: that is the fast way to record."""
+
+    bound_class: ClassVar[type[Bound]]
+
+    __slots__ = ("_cache", "_limit", "active", "bounds", "overflow", "sdk", "series", "sink", "spec", "views")
+
+    def __init__(self, spec: Metric, limit: int, *, active: bool) -> None:
+        self.spec = spec
+        self.active = active
+        self.series: dict[Key, Bound] = {}
+        self.overflow: Bound | None = None
+        self.bounds: Boundaries = tuple(spec.bounds or ())
+        # What the drain knows of this instrument's counterpart in the SDK (None: no provider yet).
+        self.sdk: Any = None
+        self.views: tuple[Boundaries, ...] = ()
+        self.sink: Callable[[Bound, list[float]], None] | None = None
+        self._limit = spec.cardinality or limit
+        self._cache: dict[Any, Bound] = {}
+
+    @property
+    def name(self) -> str:
+        """The OTel name."""
+        return self.spec.name
+
+    @property
+    def monotonic(self) -> bool:
+        """Whether negative amounts are refused."""
+        return self.spec.kind == "counter"
+
+    @property
+    def boundaries(self) -> tuple[Boundaries, ...]:
+        """All sets of boundaries to count by: the instrument's own first."""
+        return (self.bounds, *self.views)
+
+    def bind(self, attributes: Mapping[str, Any] | None = None, /, **named: Any) -> Any:
+        """The series of these attributes, made once and the same object ever after.
+
+        Attributes come as keywords or, where their names have dots, as a mapping:
+        `bind({"ml.model.name": "resnet"})`. Above the cardinality limit the overflow series is returned.
+        """
+        if not self.active:
+            return NOOP_BOUND
+        given = clean_attributes({**attributes, **named} if attributes else named, self.name)
+        return self._bound(attributes_key(given), given)
+
+    def _bound(self, key: Key, attributes: dict[str, Value]) -> Bound:
+        bound = self.series.get(key)
+        if bound is None:
+            if len(self.series) >= self._limit:
+                return self._overflowed(attributes)
+            # setdefault is atomic: two threads that bind the same attributes get the same series.
+            bound = self.series.setdefault(key, self.bound_class(self, attributes))
+        return bound
+
+    def _overflowed(self, attributes: Mapping[str, Value]) -> Bound:
+        internal.count("overflow", "instruments", self.name)
+        internal.warn_once(
+            f"overflow:{self.name}",
+            "otelml: %s has more than %d series; from %s on, new ones are counted together under "
+            "otel.metric.overflow=true. Take identifiers out of its attributes, or raise OTELML_CARDINALITY_LIMIT.",
+            self.name,
+            self._limit,
+            dict(attributes),
+        )
+        return self.overflow_series()
+
+    def overflow_series(self) -> Any:
+        """The series that takes what the cardinality guard turns away."""
+        if not self.active:
+            return NOOP_BOUND
+        if self.overflow is None:
+            self.overflow = self.bound_class(self, dict(OVERFLOW))
+        return self.overflow
+
+    def _unbound(self, attributes: Mapping[str, Any] | None) -> Any:
+        """The series of an unbound call: by a cache keyed by the attributes as given, so that it costs one look-up."""
+        try:
+            return self._cache[tuple(attributes.items()) if attributes else ()]
+        except (KeyError, TypeError):
+            bound = self.bind(attributes)
+        if len(self._cache) < 4 * self._limit and bound is not NOOP_BOUND and bound is not self.overflow:
+            try:
+                self._cache[tuple(attributes.items()) if attributes else ()] = bound
+            except TypeError:
+                internal.count("errors", "instruments", "unhashable_attribute")
+        return bound
+
+    def all_series(self) -> list[Any]:
+        """Every series, the overflow one last."""
+        series: list[Any] = list(self.series.values())
+        return [*series, self.overflow] if self.overflow is not None else series
+
+    def tell_non_finite(self, bound: Bound, n: int) -> None:
+        """Emit the `non_finite` event, once a series; the values themselves are counted."""
+        key = f"non_finite:{self.name}:{attributes_key(bound.attributes)}"
+        if internal._first_time(key):  # noqa: SLF001 - same package
+            internal.defer(lambda: _emit_non_finite(self.name, bound.attributes, n))
+
+
+def _emit_non_finite(name: str, attributes: Mapping[str, Value], n: int) -> None:
+    import logging
+
+    from otelml import events
+
+    events.emit("non_finite", level=logging.WARNING, message=f"{name} was not finite", metric=name, count=n, **attributes)
+
+
+class Counter(Instrument):
+    """Counts what only grows."""
+
+    __slots__ = ()
+    bound_class = BoundCounter
+
+    def add(self, amount: Number, attributes: Mapping[str, Any] | None = None) -> None:
+        """Add `amount` (not negative) to the series of `attributes`. Prefer `bind(...).add` where it is hot."""
+        self._unbound(attributes).add(amount)
+
+
+class UpDownCounter(Counter):
+    """Counts what grows and shrinks, such as requests in flight."""
+
+    __slots__ = ()
+
+
+class Histogram(Instrument):
+    """Distributes non-negative values over buckets."""
+
+    __slots__ = ()
+    bound_class = BoundHistogram
+
+    def record(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
+        """Record `value` in the series of `attributes`. Prefer `bind(...).record` where it is hot."""
+        self._unbound(attributes).record(value)
+
+    def record_many(self, values: Any, attributes: Mapping[str, Any] | None = None) -> None:
+        """Record every element of an array or sequence in the series of `attributes`."""
+        self._unbound(attributes).record_many(values)
+
+
+class Gauge(Instrument):
+    """Holds the last value set."""
+
+    __slots__ = ()
+    bound_class = BoundGauge
+
+    def set(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
+        """Set the series of `attributes` to `value`."""
+        self._unbound(attributes).set(value)
+
+    def unset(self, attributes: Mapping[str, Any] | None = None) -> None:
+        """Make the series of `attributes` absent."""
+        self._unbound(attributes).unset()

@@ -1,0 +1,401 @@
+"""Carries what was recorded into an SDK MeterProvider at each collection; the only room that knows SDK internals.
+
+Counters and gauges go through public API. Histograms are merged, whole distributions at a time, into the SDK's own
+aggregations, because its public `record` takes one value at a time (6 us each). Merging honours views, temporality
+and several readers. It relies on private names, so it is tried once on a provider of our own; where the result is
+not what the public path gives, that public path is used.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from otelml._version import __version__
+from otelml.instruments import internal, table, timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    from otelml.instruments.aggregate import Boundaries, Distribution
+    from otelml.instruments.bound import Bound, BoundHistogram, Instrument
+
+SCOPE = "otelml"
+
+_state: _Attached | None = None
+_merging_works: bool | None = None
+
+
+def attach(meter_provider: MeterProvider) -> None:
+    """Make `meter_provider` (an SDK one) the place where every instrument's values go.
+
+    Instruments made before are created in it now; what they recorded before goes along. Attaching the same provider
+    again does nothing; another one replaces it.
+    """
+    global _state  # noqa: PLW0603
+    if _state is not None and _state.provider is meter_provider:
+        return
+    detach()
+    _state = state = _Attached(meter_provider, merging=merging_works())
+    # Before any other observable instrument of ours, so that its callback drains first in every collection.
+    state.register_callbacks()
+    table.on_create.append(state.adopt)
+    for instrument in list(table.instruments.values()):
+        state.adopt(instrument)
+    timer.ensure_started()
+
+
+def detach() -> None:
+    """Stop feeding the attached provider; instruments go on recording, and wait for the next."""
+    global _state  # noqa: PLW0603
+    state, _state = _state, None
+    if state is None:
+        return
+    with suppress(ValueError):
+        table.on_create.remove(state.adopt)
+    for instrument in list(table.instruments.values()):
+        instrument.sdk, instrument.views, instrument.sink = None, (), None
+        for bound in instrument.all_series():
+            bound.sdk_keys.clear()
+
+
+def attached_provider() -> Any | None:
+    """The MeterProvider in use, or None."""
+    return _state.provider if _state is not None else None
+
+
+def drain_now() -> None:
+    """Aggregate everything recorded up to this call (a collection does this by itself)."""
+    table.drain_now(everything=True)
+
+
+class _Attached:
+    """One provider, the SDK instruments made in it, and how to merge into their aggregations."""
+
+    def __init__(self, provider: MeterProvider, *, merging: bool) -> None:
+        self.provider = provider
+        self.meter = provider.get_meter(SCOPE, __version__)
+        self.merging = merging and hasattr(provider, "_measurement_consumer")
+        self._storages: Any = None
+
+    # -- creation: never inside a collection, as the SDK registers observable instruments under the lock it holds then
+
+    def adopt(self, instrument: Instrument) -> None:
+        """Make the SDK's counterpart of `instrument`, unless it has one."""
+        spec = instrument.spec
+        if instrument.sdk is not None:
+            return
+        if spec.kind == "counter":
+            instrument.sdk = self.meter.create_counter(spec.name, spec.unit, spec.brief)
+        elif spec.kind == "updowncounter":
+            instrument.sdk = self.meter.create_up_down_counter(spec.name, spec.unit, spec.brief)
+        elif spec.kind == "gauge":
+            instrument.sdk = self.meter.create_observable_gauge(
+                spec.name, [self._gauge_callback(instrument)], spec.unit, spec.brief
+            )
+        else:
+            instrument.sdk = self.meter.create_histogram(
+                spec.name, spec.unit, spec.brief, explicit_bucket_boundaries_advisory=instrument.bounds
+            )
+            self.plan(instrument)
+
+    def plan(self, instrument: Instrument) -> None:
+        """Find out which boundaries the views and readers want, and who needs every single value."""
+        if not self.merging:
+            instrument.sink = _record_publicly
+            return
+        wanted: list[Boundaries] = []
+        singly: list[Any] = []
+        for match in self._matches(instrument):
+            if type(match._aggregation).__name__ == "_DropAggregation":
+                continue
+            bounds = getattr(match._aggregation, "_boundaries", None)
+            if bounds is None:
+                singly.append(match)
+            elif bounds != instrument.bounds and bounds not in wanted:
+                wanted.append(bounds)
+        instrument.views = tuple(wanted)
+        instrument.sink = _single_values_sink(singly) if singly else None
+
+    def _matches(self, instrument: Instrument) -> list[Any]:
+        storages = self.provider._measurement_consumer._reader_storages
+        return [
+            match
+            for storage in storages.values()
+            for match in storage._get_or_init_view_instrument_match(instrument.sdk)
+        ]
+
+    def register_callbacks(self) -> None:
+        """The first observable callback of a collection drains; all three report the library's own counts."""
+        from otelml.semconv import _generated
+
+        for kind in ("dropped", "errors", "overflow"):
+            spec = _generated.METRICS[f"otelml.internal.{kind}"]
+            self.meter.create_observable_counter(
+                spec.name, [self._internal_callback(kind)], unit=spec.unit, description=spec.brief
+            )
+
+    # -- collection: runs under the consumer's lock, creates nothing
+
+    def _internal_callback(self, kind: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        from opentelemetry.metrics import Observation
+
+        def observe(_options: CallbackOptions) -> list[Observation]:
+            if self is not _state:
+                return []
+            if kind == "dropped":
+                with internal.guard("drain"):
+                    self.carry_over()
+            return [
+                Observation(n, {"otelml.component": component, "otelml.reason": reason})
+                for (k, component, reason), n in internal.totals().items()
+                if k == kind
+            ]
+
+        return observe
+
+    def _gauge_callback(self, instrument: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        from opentelemetry.metrics import Observation
+
+        def observe(_options: CallbackOptions) -> list[Observation]:
+            if self is not _state:
+                return []
+            return [Observation(b.last, b.attributes) for b in instrument.all_series() if b.last is not None]
+
+        return observe
+
+    def carry_over(self) -> None:
+        """Drain all buffers, then hand what is new to the SDK."""
+        table.drain_now()
+        if self.merging:
+            self._notice_new_readers()
+        for instrument in list(table.instruments.values()):
+            kind = instrument.spec.kind
+            if kind == "histogram":
+                for bound in instrument.all_series():
+                    self._hand_over_distribution(bound)
+            elif kind != "gauge":
+                for bound in instrument.all_series():
+                    _hand_over_sum(bound)
+
+    def _notice_new_readers(self) -> None:
+        storages = self.provider._measurement_consumer._reader_storages
+        if storages is not self._storages:
+            self._storages = storages
+            # Every match object is new or may be gone.
+            for instrument in list(table.instruments.values()):
+                if instrument.spec.kind == "histogram" and instrument.sdk is not None:
+                    for bound in instrument.all_series():
+                        bound.sdk_keys.clear()
+                    self.plan(instrument)
+
+    def _hand_over_distribution(self, bound: BoundHistogram) -> None:
+        with table.drain_lock:
+            if not bound.pending.count or bound.instrument.sdk is None:
+                return
+            new = bound.settle()
+            if not self.merging or not _enabled(bound.instrument.sdk):
+                return
+            for match in self._matches(bound.instrument):
+                bounds = getattr(match._aggregation, "_boundaries", None)
+                if bounds is not None:
+                    with internal.guard("drain"):
+                        _merge(match, bound, bounds, new)
+
+
+def _enabled(sdk_instrument: Any) -> bool:
+    is_enabled = getattr(sdk_instrument, "_is_enabled", None)
+    return is_enabled is None or is_enabled()
+
+
+def _hand_over_sum(bound: Any) -> None:
+    with table.drain_lock:
+        amount, bound.pending = bound.pending, None
+    if amount is not None and bound.instrument.sdk is not None:
+        bound.instrument.sdk.add(amount, bound.attributes)
+
+
+def _record_publicly(bound: Bound, values: list[float]) -> None:
+    """The sink of the public path: every value through the SDK's own `record`."""
+    for value in values:
+        bound.instrument.sdk.record(value, bound.attributes)
+
+
+def _single_values_sink(matches: list[Any]) -> Callable[[Bound, list[float]], None]:
+    """A sink for aggregations that take values one at a time (exponential histograms, last value, sums by a view)."""
+
+    def sink(bound: Bound, values: list[float]) -> None:
+        if not _enabled(bound.instrument.sdk):
+            return
+        for value in values:
+            measurement = _measurement(bound, value)
+            for match in matches:
+                match.consume_measurement(measurement, False)
+
+    return sink
+
+
+def _measurement(bound: Bound, value: float) -> Any:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.metrics._internal.measurement import Measurement
+
+    return Measurement(value, time_ns(), bound.instrument.sdk, Context(), bound.attributes)
+
+
+def _merge(match: Any, bound: BoundHistogram, bounds: Boundaries, new: Distribution) -> None:
+    """Add a distribution to the SDK's aggregation of this series in one view of one reader."""
+    counts = new.counts.get(bounds)
+    if counts is None:
+        # Recorded before the provider (and this view's bounds) was known: no honest way to bucket it now.
+        internal.count("dropped", "instruments", "recorded_before_view", new.count)
+        return
+    aggregation = _aggregation(match, bound, new.min)
+    if aggregation is None:
+        internal.count("dropped", "instruments", "sdk_cardinality", new.count)
+        return
+    with aggregation._lock:
+        if aggregation._value is None:
+            aggregation._value = [0] * (len(bounds) + 1)
+        aggregation._value = [a + b for a, b in zip(aggregation._value, counts, strict=True)]
+        aggregation._sum += new.sum
+        if aggregation._record_min_max:
+            aggregation._min = min(aggregation._min, new.min)
+            aggregation._max = max(aggregation._max, new.max)
+
+
+def _aggregation(match: Any, bound: BoundHistogram, value: float) -> Any:
+    """The SDK's aggregation object of this series, looked up each time: some collections replace it.
+
+    The SDK makes it when it consumes a first value, with its own rules for attributes and limits; that value is
+    taken out again at once (x - x is exactly 0), as it is part of the distribution to come.
+    """
+    key = bound.sdk_keys.get(match)
+    if key is None:
+        key = bound.sdk_keys[match] = _sdk_key(match, bound)
+    aggregation = match._attributes_aggregation.get(key)
+    if aggregation is None:
+        match.consume_measurement(_measurement(bound, value), False)
+        aggregation = match._attributes_aggregation.get(key)
+        if aggregation is not None:
+            with aggregation._lock:
+                aggregation._value = None
+                aggregation._sum -= value
+    return aggregation
+
+
+def _sdk_key(match: Any, bound: Bound) -> Any:
+    from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
+
+    kept = match._view._attribute_keys
+    attributes = bound.attributes if kept is None else {k: v for k, v in bound.attributes.items() if k in kept}
+    return _hash_attributes(attributes)
+
+
+def merging_works() -> bool:
+    """Whether merging gives what the SDK's public path gives; tried once a process on a small provider of our own."""
+    global _merging_works  # noqa: PLW0603
+    if _merging_works is None:
+        try:
+            _merging_works = _try_merging()
+        except Exception as problem:  # noqa: BLE001 - any change of private names may raise anything
+            _merging_works = False
+            internal.count("errors", "drain", type(problem).__name__)
+        if not _merging_works:
+            internal.warn_once(
+                "drain:public",
+                "otelml: this version of opentelemetry-sdk is unknown inside; histograms use its public API, which is "
+                "exact but costs more per value. See whether a newer otelml supports it.",
+            )
+    return _merging_works
+
+
+def _try_merging() -> bool:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.resources import Resource
+
+    from otelml.instruments.bound import Histogram
+    from otelml.semconv.model import Metric
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], resource=Resource.get_empty(), shutdown_on_exit=False)
+    trial = _Attached(provider, merging=True)
+    values, attributes = [0.5, 1.0, 3.0], {"way": "merged"}
+    merged = Histogram(Metric("trial", "histogram", "", "", bounds=(1.0, 2.0)), limit=2, active=True)
+    trial.adopt(merged)
+    bound = merged.bind(attributes)
+    for value in values:
+        bound.record(value)
+        merged.sdk.record(value, {"way": "public"})
+    bound.drain()
+    trial._hand_over_distribution(bound)
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    points = {p.attributes["way"]: p for p in data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points}
+    return all(
+        getattr(points["merged"], field) == getattr(points["public"], field)
+        for field in ("count", "sum", "min", "max", "bucket_counts", "explicit_bounds")
+    )
+
+
+# -- fork: `lifecycle` calls these
+
+
+_held_for_fork: list[Any] = []
+
+
+def acquire_for_fork(timeout_s: float = 1.0) -> None:
+    """Before a fork: take the consumer's lock, then ours (the order of a collection), so that neither is forked held.
+
+    A lock that cannot be had in time is left alone; the child makes new ones anyway.
+    """
+    for lock in _fork_locks():
+        if not lock.acquire(timeout=timeout_s):
+            internal.count("errors", "drain", "fork_lock_timeout")
+            break
+        _held_for_fork.append(lock)
+
+
+def release_after_fork() -> None:
+    """After a fork, in the parent: let go in reverse."""
+    while _held_for_fork:
+        _held_for_fork.pop().release()
+
+
+def reset_in_child() -> None:
+    """After a fork, in the child: new locks, empty buffers, and SDK storages that start from zero."""
+    _held_for_fork.clear()
+    table.renew_locks()
+    internal.reset()
+    table.clear_recorded()
+    if _state is not None and _state.merging:
+        with internal.guard("drain"):
+            _renew_storages(_state)
+    timer.after_fork()
+
+
+def _fork_locks() -> list[Any]:
+    consumer = getattr(_state.provider, "_measurement_consumer", None) if _state is not None else None
+    lock = getattr(consumer, "_lock", None)
+    return [lock, table.drain_lock] if lock is not None else [table.drain_lock]
+
+
+def _renew_storages(state: _Attached) -> None:
+    consumer: Any = state.provider._measurement_consumer
+    consumer._lock = threading.Lock()
+    consumer._reader_storages = {
+        reader: type(old)(
+            consumer._sdk_config, reader._instrument_class_temporality, reader._instrument_class_aggregation
+        )
+        for reader, old in consumer._reader_storages.items()
+    }
+    for instrument in list(table.instruments.values()):
+        for bound in instrument.all_series():
+            bound.sdk_keys.clear()
+        if instrument.spec.kind == "histogram" and instrument.sdk is not None:
+            state.plan(instrument)

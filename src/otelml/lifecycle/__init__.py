@@ -1,0 +1,213 @@
+"""Fork, exit and signals, for all three signals of telemetry in one place.
+
+Not covered: `os._exit`, SIGKILL and crashes. What was exported until then stands; files hold whole lines.
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from otelml.export import quiet
+from otelml.export.flusher import Flusher
+from otelml.instruments import drain, internal
+from otelml.lifecycle import workers
+from otelml.lifecycle.signals import SignalHandlers
+from otelml.logs import bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from otelml.settings import Settings
+
+FORK_TIMEOUT_S = 1.0
+"""How long a fork waits for a collection to end, a lock."""
+
+_PROVIDERS = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
+
+_current: _Lifecycle | None = None
+
+
+def start(pipeline: Any, settings: Settings) -> None:
+    """Take charge of `pipeline`: start its readers, and see to fork, exit, SIGTERM and SIGINT.
+
+    Uses `pipeline.tracer_provider`, `.logger_provider` (each may be None), `.readers` and `.exporters`, and of
+    `settings`: `fork`, `exit_timeout_s`. Starting the same pipeline again does nothing; another one replaces it.
+    Signal handlers are only installed from the main thread.
+    """
+    global _current  # noqa: PLW0603
+    if _current is not None and _current.pipeline is pipeline:
+        return
+    stop()
+    _current = _Lifecycle(pipeline, settings)
+    _current.start()
+
+
+def stop() -> None:
+    """Give everything back: signal handlers, the exit hook, threads. Does not shut the providers down."""
+    global _current
+    lifecycle, _current = _current, None
+    if lifecycle is not None:
+        lifecycle.stop()
+
+
+def reset() -> None:
+    """For tests: `stop`."""
+    stop()
+
+
+def flush(timeout_s: float) -> tuple[str, ...]:
+    """Drain and flush all signals within `timeout_s` seconds; the names of what was not done (empty: all).
+
+    From any thread, also from a signal handler. Nothing to do, and so (), before `start` and in silent processes.
+    """
+    return _current.flush(timeout_s) if _current is not None else ()
+
+
+def is_silenced() -> bool:
+    """Whether this process is a multiprocessing child that must not export."""
+    return _current is not None and _current.silent
+
+
+class _Lifecycle:
+    """What one pipeline needs to live through forks, to the end of the process."""
+
+    def __init__(self, pipeline: Any, settings: Settings) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.silent = False
+        self.flusher: Flusher | None = None
+        self.handlers = SignalHandlers(self.flush)
+        self.pid = os.getpid()
+
+    def start(self) -> None:
+        for reader in self.pipeline.readers:
+            if hasattr(reader, "start"):
+                reader.start()
+        quiet.install()
+        self.flusher = self._make_flusher()
+        # After the providers have registered theirs, so that in a child ours come last.
+        _register_at_fork(weakref.ref(self))
+        atexit.register(self.at_exit)
+        self.handlers.install()
+
+    def stop(self) -> None:
+        self.handlers.restore()
+        atexit.unregister(self.at_exit)
+        quiet.uninstall()
+        if self.flusher is not None:
+            self.flusher.stop()
+
+    def flush(self, timeout_s: float) -> tuple[str, ...]:
+        if self.silent or self.flusher is None or self.pid != os.getpid():
+            return ()
+        return self.flusher.flush(timeout_s)
+
+    def _make_flusher(self) -> Flusher:
+        # What stages left for later becomes spans and log records in the drain: it goes first.
+        return Flusher(
+            {"drain": lambda _: drain.drain_now()}, {name: _flush_of(p) for name, p in self._ends()}
+        )
+
+    def _ends(self) -> Iterator[tuple[str, Any]]:
+        pipeline = self.pipeline
+        # Readers one by one, so that one that hangs holds up no other; a file's providers hide theirs.
+        readers = [reader for reader in pipeline.readers if not getattr(reader, "is_pulled", False)]
+        for reader in readers:
+            yield f"metrics ({getattr(reader, 'destination', type(reader).__name__)})", reader
+        for name in ("traces", "logs") if pipeline.readers else ("traces", "logs", "metrics"):
+            provider = getattr(pipeline, _PROVIDERS[name])
+            if hasattr(provider, "force_flush"):
+                yield name, provider
+
+    # -- fork: the hooks below run in the thread that forks
+
+    def before_fork(self) -> None:
+        self.handlers.hold()
+        drain.acquire_for_fork(FORK_TIMEOUT_S)
+
+    def after_fork_in_parent(self) -> None:
+        drain.release_after_fork()
+        self.handlers.let_go()
+
+    def after_fork_in_child(self) -> None:
+        self.pid = os.getpid()
+        self.flusher = None  # its threads are the parent's
+        forker = workers.find_forker(inspect.currentframe())
+        if forker == workers.SUBPROCESS:
+            self.silent = True  # all of this is about to be replaced by another program
+        else:
+            self._start_over(forker)
+        self.handlers.let_go()
+
+    def _start_over(self, worker_package: str | None) -> None:
+        """In a forked child: from zero, either silent or as an exporting process of its own."""
+        self.silent = self.silent or (worker_package is not None and self.settings.fork != "export")
+        drain.reset_in_child()
+        for part in (*self.pipeline.exporters, *self.pipeline.readers):
+            if hasattr(part, "after_fork_in_child"):
+                with internal.guard("lifecycle"):
+                    part.after_fork_in_child(silent=self.silent)
+        if self.silent:
+            bridge.uninstall()
+            self.handlers.restore()
+            return
+        self.flusher = self._make_flusher()
+        if worker_package is not None:
+            workers.call_at_exit(worker_package, self, _Lifecycle.at_exit)
+
+    # -- exit
+
+    def at_exit(self) -> None:
+        """Flush within the deadline, and say in one line what could not be delivered."""
+        if self.silent or self.flusher is None or self.pid != os.getpid():
+            return
+        with internal.guard("lifecycle"):
+            internal.run_deferred()
+            try:
+                unfinished = self.flush(self.settings.exit_timeout_s)
+            except KeyboardInterrupt:  # the user is in a hurry
+                unfinished = ("the rest (interrupted)",)
+            self._tell_undelivered(unfinished)
+
+    def _tell_undelivered(self, unfinished: tuple[str, ...]) -> None:
+        ledgers = [part.ledger for part in self.pipeline.exporters if hasattr(part, "ledger")]
+        parts = []
+        for ledger in ledgers:
+            internal.count("dropped", ledger.component, "exit_deadline", ledger.waiting + ledger.in_flight)
+            if ledger.undelivered:
+                items = ledger.items.replace("_", " ")
+                parts.append(f"{ledger.undelivered} {items} ({ledger.destination})")
+        known = {"traces", "logs"} if ledgers else set()
+        parts += [name for name in unfinished if name not in known | {"drain"}]
+        if parts:
+            internal.warn_once(
+                "lifecycle:exit", "otelml: not delivered when the program ended: %s", ", ".join(parts)
+            )
+
+
+def _flush_of(part: Any) -> Callable[[float], object]:
+    return lambda left_s: part.force_flush(max(1, int(left_s * 1000)))
+
+
+def _register_at_fork(reference: weakref.ref[_Lifecycle]) -> None:
+    """Hooks for as long as the lifecycle is the current one; the interpreter cannot unregister them."""
+
+    def call(step: Callable[[_Lifecycle], None]) -> Callable[[], None]:
+        def hook() -> None:
+            lifecycle = reference()
+            if lifecycle is not None and lifecycle is _current:
+                with internal.guard("lifecycle"):
+                    step(lifecycle)
+
+        return hook
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=call(_Lifecycle.before_fork),
+            after_in_parent=call(_Lifecycle.after_fork_in_parent),
+            after_in_child=call(_Lifecycle.after_fork_in_child),
+        )

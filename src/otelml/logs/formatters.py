@@ -1,0 +1,177 @@
+"""Formatters for the user's own handlers: JSON lines with the keys of our files, and coloured or plain text.
+
+For code and for `logging.config` (by class path, or by a `()` factory with keywords); they only read the record.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+from otelml.logs.flat import STANDARD_KEYS, dumps, from_record
+from otelml.logs.record import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, read_extras
+from otelml.logs.values import clean_text, to_attribute
+
+TIMESTAMP_FORMATS = ("iso", "unix", "readable")
+TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
+MAX_SHOWN = 400
+"""Characters of one extra on the console."""
+
+_RESET = "\x1b[0m"
+_COLORS = (
+    (logging.CRITICAL, "\x1b[1;31m"),
+    (logging.ERROR, "\x1b[31m"),
+    (logging.WARNING, "\x1b[33m"),
+    (logging.INFO, "\x1b[32m"),
+    (logging.DEBUG, "\x1b[36m"),
+)
+_FAINT = "\x1b[2m"
+_ALWAYS_INCLUDED = STANDARD_KEYS | {EXCEPTION_TYPE, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE}
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a record, with the keys of the flat log files (see `otelml.logs.flat`).
+
+    Args:
+        fmt, datefmt, style, validate, defaults: taken because `logging.config` passes them; JSON needs none of them.
+        timestamp_format: "iso" (UTC, microseconds, `Z`), "unix" (seconds), "readable" (local time).
+        indent: spaces, for several lines a record; one line when None.
+        include_extra: whether the keys beyond the standard ones and the exception's are written.
+
+    Raises:
+        ValueError: an unknown `timestamp_format`.
+    """
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        validate: bool = True,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        timestamp_format: str = "iso",
+        indent: int | None = None,
+        include_extra: bool = True,
+    ) -> None:
+        super().__init__()
+        if timestamp_format not in TIMESTAMP_FORMATS:
+            raise ValueError(f"timestamp_format {timestamp_format!r} must be one of {', '.join(TIMESTAMP_FORMATS)}")
+        self.timestamp_format = timestamp_format
+        self.indent = indent
+        self.include_extra = include_extra
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The JSON of `record`, always valid."""
+        flat = from_record(record)
+        if not self.include_extra:
+            flat = {key: value for key, value in flat.items() if key in _ALWAYS_INCLUDED}
+        if self.timestamp_format == "unix":
+            flat["timestamp"] = record.created
+        elif self.timestamp_format == "readable":
+            flat["timestamp"] = time.strftime(DATE_FORMAT, time.localtime(record.created))
+        return dumps(flat, self.indent)
+
+
+class ColorFormatter(logging.Formatter):
+    """`2025-11-07 12:34:56 - robocache - INFO - Completed multimodal_fusion (elapsed_ms: 0.018)`, level coloured.
+
+    The extras stand behind the message, except text that the message already says.
+
+    Args:
+        fmt, datefmt, style, validate, defaults: as `logging.Formatter`; the line above when not given.
+        color: True, False, or "auto": when `stream` is a terminal, unless NO_COLOR or TERM=dumb is set; FORCE_COLOR
+            makes it so for any stream.
+        show_extra: whether the extras are shown.
+        stream: what "auto" looks at; the standard error stream, to which handlers write by default.
+    """
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        validate: bool = True,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        color: bool | Literal["auto"] = "auto",
+        show_extra: bool = True,
+        stream: TextIO | None = None,
+    ) -> None:
+        if fmt is None:
+            fmt, style, datefmt = TEXT_FORMAT, "%", datefmt or DATE_FORMAT
+        super().__init__(fmt, datefmt, style, validate, defaults=defaults)
+        self.color = is_color_wanted(stream or sys.stderr) if color == "auto" else bool(color)
+        self.show_extra = show_extra
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line without exception and stack, which `logging.Formatter` puts below it."""
+        shown = record
+        if self.color:
+            shown = copy.copy(record)  # other handlers get the same record
+            shown.levelname = f"{_color_of(record.levelno)}{record.levelname}{_RESET}"
+        line = super().formatMessage(shown)
+        extras = describe_extras(record) if self.show_extra else ""
+        if not extras:
+            return line
+        return f"{line} {_FAINT}{extras}{_RESET}" if self.color else f"{line} {extras}"
+
+
+class PlainFormatter(ColorFormatter):
+    """`ColorFormatter` without colours, for files."""
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        validate: bool = True,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        show_extra: bool = True,
+    ) -> None:
+        super().__init__(
+            fmt, datefmt, style, validate, defaults=defaults, color=False, show_extra=show_extra
+        )
+
+
+def is_color_wanted(stream: Any, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether to write colours to `stream`: https://no-color.org first, then FORCE_COLOR, then whether it is a terminal."""
+    environ = os.environ if environ is None else environ
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    try:
+        return environ.get("TERM") != "dumb" and bool(stream.isatty())
+    except (AttributeError, ValueError):  # not a real stream, or a closed one
+        return False
+
+
+def describe_extras(record: logging.LogRecord) -> str:
+    """`(elapsed_ms: 0.018, items: 32)`, or nothing."""
+    extras, _ = read_extras(record)
+    parts = [f"{key}: {_short(value)}" for key, value in extras.items() if not _is_said(value, record.message)]
+    return f"({', '.join(parts)})" if parts else ""
+
+
+def _is_said(value: Any, message: str) -> bool:
+    return isinstance(value, str) and value != "" and value in message
+
+
+def _short(value: Any) -> str:
+    plain = to_attribute(value)
+    if isinstance(plain, float):
+        return f"{plain:.6g}"
+    text = plain if isinstance(plain, str) and plain.isprintable() else dumps(plain)
+    return clean_text(text, MAX_SHOWN)
+
+
+def _color_of(level: int) -> str:
+    return next((color for floor, color in _COLORS if level >= floor), _FAINT)

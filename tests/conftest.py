@@ -1,0 +1,80 @@
+"""What every test shares: a clean process state before and after, and the collector that tests/e2e starts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otelml.instruments import internal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+CHOSEN_COLLECTOR = os.environ.get("OTELML_OTELCOL")
+
+
+def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away every OTEL_* and OTELML_* variable of the caller's shell."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "OTELML_")):
+            monkeypatch.delenv(name)
+
+
+def reset_modules() -> None:
+    """Call `reset()` of every loaded module of ours that keeps process-wide state."""
+    for name, module in sorted(sys.modules.items()):
+        reset = getattr(module, "reset", None) if name.startswith("otelml.") else None
+        if callable(reset) and reset.__module__ == name:
+            reset()
+
+
+def stop_machinery() -> None:
+    """Detach what a test attached and stop its drain thread, without importing what it did not use."""
+    for name, stop in (
+        ("logs.bridge", "uninstall"),
+        ("instruments.drain", "detach"),
+        ("instruments.timer", "stop"),
+    ):
+        module = sys.modules.get(f"otelml.{name}")
+        if module is not None:
+            getattr(module, stop)()
+
+
+@pytest.fixture(autouse=True)
+def fresh_process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings, instruments, counts or variables of one test reach another; what production contains, raises."""
+    clear_environment(monkeypatch)
+    reset_modules()
+    monkeypatch.setattr(internal, "raise_errors", True)
+    loggers = [logging.getLogger(name) for name in (None, "otelml")]
+    before = [(logger, logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
+    yield
+    stop_machinery()
+    reset_modules()
+    for logger, level, handlers, propagate in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+
+
+@pytest.fixture(scope="session")
+def otelcol() -> Path:
+    """The collector's binary; without one the test is skipped, or fails where CI promises one."""
+    environ = {**os.environ, "OTELML_OTELCOL": CHOSEN_COLLECTOR} if CHOSEN_COLLECTOR else None
+    found = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "collector.py", "--path"],
+        env=environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if found.returncode == 0:
+        return Path(found.stdout.strip())
+    reason = "no collector: build one with `make collector`, or set OTELML_OTELCOL to one"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

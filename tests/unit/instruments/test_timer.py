@@ -1,0 +1,37 @@
+"""The drain thread: wakes faster under load, does its work outside locks, and survives what it calls."""
+
+from __future__ import annotations
+
+import pytest
+
+import otelml
+from otelml.instruments import internal, timer
+
+
+def test_it_adapts_at_once_and_relaxes_slowly() -> None:
+    """A large buffer shortens the interval at once; it grows back by doubling, up to its bound."""
+    assert timer.next_interval(timer.INTERVAL_S, 10**6) == timer.SHORTEST_S
+    assert timer.next_interval(timer.SHORTEST_S, 10) == 2 * timer.SHORTEST_S
+    assert timer.next_interval(timer.INTERVAL_S, 0) == timer.INTERVAL_S
+
+
+def test_recording_starts_it_and_it_drains() -> None:
+    """Making an instrument starts the thread, which empties a full buffer without any provider."""
+    bound = otelml.histogram("h", bounds=(1,)).bind()
+    for _ in range(200_000):
+        bound.record(1)
+    for _ in range(200):
+        if not bound.buffer:
+            break
+        timer._stopping.wait(0.05)
+    assert bound.pending.count == 200_000
+
+
+def test_a_failing_hook_is_contained_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One broken hook does not keep the others from running."""
+    monkeypatch.setattr(internal, "raise_errors", False)
+    ran = []
+    monkeypatch.setattr(timer, "tick_hooks", [lambda _s: 1 / 0, ran.append])
+    timer.tick(0.5)
+    assert ran == [0.5]
+    assert internal.totals()["errors", "drain", "ZeroDivisionError"] == 1

@@ -1,0 +1,487 @@
+"""Stages: measured always and exactly, with whole traces within a budget, in every form a piece of code can take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+import otelml
+from otelml import stage_names, testing
+from otelml.instruments import internal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+stage_module = sys.modules[otelml.stage.__module__]
+
+
+def count(telemetry: testing.Capture, name: str, **more: Any) -> int:
+    return telemetry.value("ml.stage.duration", {"ml.stage.name": name, **more}) or 0
+
+
+def kept(telemetry: testing.Capture) -> Counter[tuple[str, str]]:
+    return Counter((span.name, span.attributes["ml.stage.kept"]) for span in telemetry.spans)
+
+
+def parent_name(telemetry: testing.Capture, name: str) -> str | None:
+    by_id = {span.context.span_id: span for span in telemetry.spans}
+    (span,) = [s for s in telemetry.spans if s.name == name]
+    return by_id[span.parent.span_id].name if span.parent else None
+
+
+def test_a_block_is_measured_counted_and_traced() -> None:
+    """One block gives a duration, its items, and a span with its attributes; `duration_s` is what was recorded."""
+    with testing.capture() as telemetry:
+        with otelml.stage("encode", items=32, layer="conv1", shape=[3, 224]) as stage:
+            assert stage.duration_s is None
+        point = telemetry.point("ml.stage.duration", {"ml.stage.name": "encode"})
+        assert (point.count, point.sum) == (1, stage.duration_s)
+        assert telemetry.value("ml.stage.items", {"ml.stage.name": "encode"}) == 32
+        (span,) = telemetry.spans
+        assert dict(span.attributes) == {
+            "layer": "conv1",
+            "shape": (3, 224),
+            "ml.stage.name": "encode",
+            "ml.stage.items": 32,
+            "ml.stage.kept": "first",
+        }
+        assert internal.totals() == {}
+        telemetry.assert_conforms()
+
+
+def test_items_may_be_set_inside() -> None:
+    """How many items there were is often known only at the end."""
+    with testing.capture() as telemetry:
+        with otelml.stage("load") as stage:
+            stage.items = 7
+        assert telemetry.value("ml.stage.items", {"ml.stage.name": "load"}) == 7
+
+
+def test_an_exception_is_recorded_and_goes_on_as_it_is() -> None:
+    """`error.type` on the metric, status and exception on the span, and the very same exception for the caller."""
+    problem = KeyError("missing")
+    with testing.capture() as telemetry:
+        with pytest.raises(KeyError) as caught, otelml.stage("load"):
+            raise problem
+        assert caught.value is problem
+        assert count(telemetry, "load", **{"error.type": "KeyError"}) == 1
+        assert count(telemetry, "load") == 0
+        (span,) = telemetry.spans
+        assert span.status.status_code is trace.StatusCode.ERROR
+        assert [event.name for event in span.events] == ["exception"]
+        telemetry.assert_conforms()
+
+
+def test_an_exception_without_a_text_harms_nothing() -> None:
+    """An exception whose `str()` raises is recorded like any other."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    with testing.capture() as telemetry:
+        with pytest.raises(Mute), otelml.stage("load", log=True):
+            raise Mute
+        assert len(telemetry.spans) == 1
+
+
+def test_stages_nest() -> None:
+    """An inner stage's span is a child of the outer one's, and of spans made with OpenTelemetry itself."""
+    with testing.capture() as telemetry:
+        tracer = trace.get_tracer("user")
+        with otelml.stage("outer"), tracer.start_as_current_span("middle"), otelml.stage("inner"):
+            pass
+        names = {span.context.span_id: span.name for span in telemetry.spans}
+        assert {s.name: names.get(s.parent.span_id) if s.parent else None for s in telemetry.spans} == {
+            "outer": None,
+            "middle": "outer",
+            "inner": "middle",
+        }
+
+
+class TestDecorator:
+    """`@otelml.stage(...)` on everything that can be called."""
+
+    def test_function(self) -> None:
+        """Arguments, result, name and docstring are the function's own; an exception is recorded."""
+
+        @otelml.stage("work", kind="test")
+        def work(a: int, *, b: int = 2) -> int:
+            """Add."""
+            return a // b
+
+        with testing.capture(span_budget=1) as telemetry:
+            assert [work(4), work(9, b=3)] == [2, 3]
+            with pytest.raises(ZeroDivisionError):
+                work(1, b=0)
+            assert (work.__name__, work.__doc__) == ("work", "Add.")
+            assert count(telemetry, "work") == 2
+            assert count(telemetry, "work", **{"error.type": "ZeroDivisionError"}) == 1
+            assert kept(telemetry) == {("work", "first"): 1, ("work", "failed"): 1}
+
+    def test_items_are_counted_at_each_call(self) -> None:
+        """A constant number of items is added by every call, with a span or without."""
+
+        @otelml.stage("work", items=10)
+        def work() -> None:
+            pass
+
+        with testing.capture(span_budget=1) as telemetry:
+            for _ in range(5):
+                work()
+            assert telemetry.value("ml.stage.items", {"ml.stage.name": "work"}) == 50
+
+    def test_coroutine(self) -> None:
+        """A coroutine function is measured until it has finished."""
+
+        @otelml.stage("fetch")
+        async def fetch(x: int) -> int:
+            await asyncio.sleep(0.01)
+            return x
+
+        with testing.capture() as telemetry:
+            assert asyncio.run(fetch(3)) == 3
+            assert telemetry.point("ml.stage.duration", {"ml.stage.name": "fetch"}).sum >= 0.01
+
+    def test_generator(self) -> None:
+        """One stage from the first item to the end; values sent, returned and thrown pass through."""
+
+        @otelml.stage("batches")
+        def batches() -> Iterator[Any]:
+            got = yield 1
+            try:
+                yield got
+            except LookupError:
+                yield "thrown"
+            return "done"
+
+        with testing.capture() as telemetry:
+            generator = batches()
+            assert next(generator) == 1
+            assert generator.send("sent") == "sent"
+            assert generator.throw(LookupError()) == "thrown"
+            with pytest.raises(StopIteration) as stop:
+                next(generator)
+            assert stop.value.value == "done"
+            assert count(telemetry, "batches") == 1
+
+    def test_generator_counts_its_own_time_only(self) -> None:
+        """What the consumer does between two items is neither in the duration nor inside the stage."""
+
+        @otelml.stage("batches")
+        def batches() -> Iterator[int]:
+            with otelml.stage("read"):
+                pass
+            yield 1
+
+        with testing.capture() as telemetry:
+            with otelml.stage("train"):
+                for _ in batches():
+                    with otelml.stage("step"):
+                        threading.Event().wait(0.05)
+            assert telemetry.point("ml.stage.duration", {"ml.stage.name": "batches"}).sum < 0.05
+            assert {name: parent_name(telemetry, name) for name in ("read", "step", "batches")} == {
+                "read": "batches",
+                "step": "train",
+                "batches": "train",
+            }
+
+    def test_generator_given_up_early(self) -> None:
+        """A generator that is closed before its end is measured and is no failure."""
+
+        @otelml.stage("batches")
+        def batches() -> Iterator[int]:
+            yield from range(10)
+
+        with testing.capture() as telemetry:
+            generator = batches()
+            next(generator)
+            generator.close()
+            assert count(telemetry, "batches") == 1
+
+    def test_async_generator(self) -> None:
+        """Asynchronous generators are measured like generators, and failures pass through."""
+
+        @otelml.stage("stream")
+        async def stream(n: int) -> AsyncIterator[int]:
+            for i in range(n):
+                await asyncio.sleep(0)
+                yield i
+            raise LookupError("end")
+
+        async def consume() -> list[int]:
+            got = []
+            with pytest.raises(LookupError):
+                async for i in stream(3):
+                    got.append(i)
+            return got
+
+        with testing.capture() as telemetry:
+            assert asyncio.run(consume()) == [0, 1, 2]
+            assert count(telemetry, "stream", **{"error.type": "LookupError"}) == 1
+
+
+class TestHeld:
+    """One object used again and again, also where its uses overlap."""
+
+    def test_in_a_row_and_recursively(self) -> None:
+        """Each use is measured for itself, also when it happens inside another use of the same object."""
+        stage = otelml.stage("work")
+
+        def recurse(depth: int) -> None:
+            with stage:
+                if depth:
+                    recurse(depth - 1)
+
+        with testing.capture() as telemetry:
+            stage = otelml.stage("work")
+            for _ in range(3):
+                with stage:
+                    pass
+            recurse(3)
+            with stage:
+                pass
+            assert count(telemetry, "work") == 8
+
+    @pytest.mark.parametrize("budget", [0, float("inf")], ids=["refused", "with spans"])
+    def test_in_interleaved_tasks(self, budget: float) -> None:
+        """Tasks that hold the object open at the same time each measure their own time."""
+        durations: dict[float, float] = {}
+
+        async def wait(stage: otelml.stage, seconds: float) -> None:
+            async with stage:
+                await asyncio.sleep(seconds)
+            durations[seconds] = stage.duration_s
+
+        async def main() -> None:
+            stage = otelml.stage("wait")
+            await asyncio.gather(*(wait(stage, s) for s in (0.30, 0.02, 0.15, 0.08)))
+
+        with testing.capture(span_budget=budget) as telemetry:
+            asyncio.run(main())
+            assert count(telemetry, "wait") == 4
+        assert all(duration >= seconds * 0.95 for seconds, duration in durations.items())
+        assert durations[0.02] < durations[0.15] < durations[0.30]
+        assert stage_module._task_refused.get() == 0
+
+    def test_in_threads(self) -> None:
+        """Threads that use one object at the same time lose nothing and leave nothing marked."""
+        with testing.capture(span_budget=5) as telemetry:
+            stage = otelml.stage("work", items=1)
+
+            def work(_: int) -> int:
+                for _ in range(2000):
+                    with stage:
+                        pass
+                return stage_module._thread.cell.refused
+
+            with ThreadPoolExecutor(8) as pool:
+                assert list(pool.map(work, range(8))) == [0] * 8
+            assert count(telemetry, "work") == 16_000
+            assert telemetry.value("ml.stage.items", {"ml.stage.name": "work"}) == 16_000
+
+    def test_overlapping_in_a_generator(self) -> None:
+        """A block that a suspended generator holds open does not disturb blocks around it."""
+
+        def holds_open() -> Iterator[None]:
+            with otelml.stage("inside"):
+                threading.Event().wait(0.01)
+                yield
+
+        with testing.capture(span_budget=0) as telemetry:
+            generator = holds_open()
+            with otelml.stage("outer") as outer:
+                next(generator)
+            generator.close()
+            assert (count(telemetry, "inside"), count(telemetry, "outer")) == (1, 1)
+            assert outer.duration_s >= 0.01
+            assert stage_module._thread.cell.refused == 0
+
+    def test_entered_here_and_left_there(self) -> None:
+        """A stage opened in one thread and closed in another is measured."""
+        with testing.capture() as telemetry:
+            stage = otelml.stage("request")
+            for target, args in ((stage.__enter__, ()), (stage.__exit__, (None, None, None))):
+                thread = threading.Thread(target=target, args=args)
+                thread.start()
+                thread.join()
+            assert count(telemetry, "request") == 1
+
+    def test_left_without_being_entered(self) -> None:
+        """That is counted as an error of use and harms nothing."""
+        with testing.capture() as telemetry:
+            otelml.stage("x").__exit__(None, None, None)
+            assert count(telemetry, "x") == 0
+            assert internal.totals()["errors", "stage", "exit_without_enter"] == 1
+
+
+class TestBudget:
+    """Metrics are exact; spans are few, and the ones that tell something."""
+
+    def test_a_million_stages(self) -> None:
+        """Exact counts, a bounded number of spans, failed ones and the slowest among them, whole traces, none lost."""
+        with testing.capture(span_budget=50) as telemetry:
+            step, inner = otelml.stage("step"), otelml.stage("inner")
+            for i in range(500_000):
+                with step:
+                    if i % 100_000 == 99_999:
+                        try:
+                            with otelml.stage("inner"):
+                                raise ValueError(i)
+                        except ValueError:
+                            pass
+                    else:
+                        with inner:
+                            if i == 345_678:
+                                threading.Event().wait(0.2)
+            assert count(telemetry, "step") == 500_000
+            assert count(telemetry, "inner") == 499_995
+            assert count(telemetry, "inner", **{"error.type": "ValueError"}) == 5
+            spans = telemetry.spans
+            measured_s = telemetry.point("ml.stage.duration", {"ml.stage.name": "step"}).sum
+            assert len(spans) < 2 * 3 * 50 * (measured_s * 3 + 2)
+            ids = {span.context.span_id for span in spans}
+            assert [s.name for s in spans if s.parent and s.parent.span_id not in ids] == []
+            assert sum(1 for s in spans if s.attributes.get("error.type") == "ValueError") == 5
+            longest = max(s.end_time - s.start_time for s in spans if s.name == "inner")
+            assert longest >= 0.2e9
+            left_out = internal.totals()["dropped", "stage", "span_budget"]
+            assert left_out + len(spans) == 1_000_000
+
+    def test_a_refused_stage_has_no_spans_inside(self) -> None:
+        """Where a stage has no span, what is inside has none by budget either: no trace without its top."""
+        with testing.capture(span_budget=1) as telemetry:
+            for name in ("top", "top"):
+                with otelml.stage(name), otelml.stage("first time inside"), otelml.stage("deeper"):
+                    pass
+            rare, refused = otelml.stage("rare")(lambda: None), otelml.stage("refused")
+            for _ in range(3):
+                with refused:
+                    rare()
+            refused_call = otelml.stage("refused call")(lambda: rare())
+            for _ in range(3):
+                telemetry.tick(0.0)
+                refused_call()
+            assert kept(telemetry)["rare", "budget"] == 0
+            assert stage_names.of("rare").tokens >= 1 or kept(telemetry)["rare", "first"] == 1
+
+    @pytest.mark.parametrize("budget", [1.0, 3.0])
+    def test_the_budget_refills_with_time(self, budget: float) -> None:
+        """`OTELML_SPAN_BUDGET` spans a second a name, and no more is saved up than a second's worth."""
+        with testing.capture(span_budget=budget) as telemetry:
+            stage = otelml.stage("work")
+            for _ in range(4):
+                for _ in range(20):
+                    with stage:
+                        pass
+                telemetry.tick(1.0)
+            telemetry.tick(100.0)
+            by_budget = sum(n for (_, why), n in kept(telemetry).items() if why in ("budget", "first"))
+            assert by_budget == 4 * budget
+
+    def test_zero_makes_none(self) -> None:
+        """With a budget of 0 there are no spans at all, and every stage is measured."""
+        with testing.capture(span_budget=0) as telemetry:
+            for _ in range(3):
+                with pytest.raises(ValueError), otelml.stage("work"):
+                    raise ValueError
+            assert not telemetry.spans
+            assert count(telemetry, "work", **{"error.type": "ValueError"}) == 3
+
+    def test_an_outlier_gets_its_span_at_its_end(self) -> None:
+        """A stage far slower than its name's own percentile is kept, with its true start and duration, as a leaf."""
+        with testing.capture(span_budget=1) as telemetry:
+            stage = otelml.stage("work")
+            for _ in range(300):
+                with stage:
+                    pass
+            telemetry.tick(1.5)
+            with stage:
+                pass
+            with stage:
+                threading.Event().wait(0.05)
+            slow = [s for s in telemetry.spans if s.attributes["ml.stage.kept"] == "outlier"]
+            assert max(s.end_time - s.start_time for s in slow) == pytest.approx(stage.duration_s * 1e9, rel=0.01)
+
+    def test_the_users_sampler_is_obeyed(self) -> None:
+        """A sampler that says no gets no span, and the metric is exact."""
+        with testing.capture(sampler=ALWAYS_OFF) as telemetry:
+            for _ in range(3):
+                with otelml.stage("work"):
+                    pass
+            assert not telemetry.spans
+            assert count(telemetry, "work") == 3
+
+    def test_a_million_names_are_bounded(self) -> None:
+        """Names made of data are measured together beyond the limit, and counted; memory stays flat."""
+        with testing.capture(cardinality_limit=20, span_budget=50) as telemetry:
+            for i in range(100_000):
+                with otelml.stage(f"step-{i}"):
+                    pass
+            assert len(stage_names.names) == 20
+            assert telemetry.value("ml.stage.duration", {"otel.metric.overflow": True}) == 100_000 - 20
+            where = {"otelml.component": "stage", "otelml.reason": "ml.stage.name"}
+            assert telemetry.value("otelml.internal.overflow", where) == 100_000 - 20
+
+
+def test_a_name_must_be_a_string() -> None:
+    """Anything else raises where the stage is made, with an example."""
+    with pytest.raises(TypeError, match=r"otelml\.stage\('encode'\)"):
+        otelml.stage(5)
+
+
+class TestLogPair:
+    """`log=True` writes the start and the end as events."""
+
+    def test_the_pair(self) -> None:
+        """Both events carry the attributes, the second the elapsed time, and both the trace of the stage."""
+        with testing.capture() as telemetry:
+            with otelml.stage("multimodal_fusion", items=4, log=True, batch_size=4) as stage:
+                pass
+            (span,) = telemetry.spans
+            records = [log.log_record for log in telemetry.logs]
+            assert [(r.event_name, r.body) for r in records] == [
+                ("ml.stage_start", "Starting multimodal_fusion"),
+                ("ml.stage_complete", "Completed multimodal_fusion"),
+            ]
+            assert [r.attributes["batch_size"] for r in records] == [4, 4]
+            assert records[1].attributes["elapsed_ms"] == pytest.approx(stage.duration_s * 1e3)
+            assert {r.span_id for r in records} == {span.context.span_id}
+            telemetry.assert_conforms()
+
+    def test_a_failure(self) -> None:
+        """A failed stage ends with `stage_error` at level ERROR instead."""
+        with testing.capture() as telemetry:
+            with pytest.raises(OSError), otelml.stage("load", log=True):
+                raise OSError("disk")
+            records = [log.log_record for log in telemetry.logs]
+            assert [r.event_name for r in records] == ["ml.stage_start", "ml.stage_error"]
+            assert records[1].severity_text == "ERROR"
+            assert (records[1].attributes["error_type"], records[1].attributes["error_message"]) == ("OSError", "disk")
+
+    def test_everywhere_by_setting(self) -> None:
+        """`OTELML_STAGE_LOGS` turns the pair on for every stage, decorated ones too."""
+        with testing.capture(stage_logs=True) as telemetry:
+            stage_module.reset()
+            otelml.stage("work")(lambda: None)()
+            assert len(telemetry.logs) == 2
+        stage_module.reset()
+
+    def test_to_a_logger_of_ones_own(self, caplog: pytest.LogCaptureFixture) -> None:
+        """`log=logger` writes the pair there, with the caller's place."""
+        logger = logging.getLogger("robocache")
+        with testing.capture(), caplog.at_level(logging.INFO, "robocache"), otelml.stage("fusion", log=logger):
+            pass
+        assert [(r.name, r.getMessage()) for r in caplog.records] == [
+            ("robocache", "Starting fusion"),
+            ("robocache", "Completed fusion"),
+        ]
