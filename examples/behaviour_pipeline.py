@@ -63,7 +63,8 @@ class Config:
 def preprocess(images: Floats) -> tuple[Floats, Floats]:
     """Two modalities of each 8x8 image: its pixels (n, 64) in 0..1 and its gradient field (n, 128)."""
     pixels = images / 16.0
-    gradient = np.stack(np.gradient(pixels, axis=(1, 2)), axis=1)
+    down, across = np.gradient(pixels, axis=(1, 2))
+    gradient = np.stack((down, across), axis=1)
     return pixels.reshape(len(images), -1), gradient.reshape(len(images), -1)
 
 

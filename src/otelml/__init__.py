@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from otelml._version import __version__
 
+# Importing typing would double the time that `import otelml` takes; type checkers know this name all the same.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from otelml import events, testing
-    from otelml.configurator import configure
+    from otelml.configurator import configure, force_flush, shutdown
     from otelml.instruments import counter, gauge, histogram, up_down_counter
     from otelml.instruments.readout import export_prometheus, summary
-    from otelml.lifecycle import force_flush, shutdown
     from otelml.logs.setup import get_logger, set_log_level, setup_logging
     from otelml.settings import SettingsError
     from otelml.stage import stage
@@ -21,14 +20,14 @@ _HOME = {
     "counter": "otelml.instruments",
     "events": "otelml.events",
     "export_prometheus": "otelml.instruments.readout",
-    "force_flush": "otelml.lifecycle",
+    "force_flush": "otelml.configurator",
     "gauge": "otelml.instruments",
     "get_logger": "otelml.logs.setup",
     "histogram": "otelml.instruments",
     "set_log_level": "otelml.logs.setup",
     "SettingsError": "otelml.settings",
     "setup_logging": "otelml.logs.setup",
-    "shutdown": "otelml.lifecycle",
+    "shutdown": "otelml.configurator",
     "stage": "otelml.stage",
     "summary": "otelml.instruments.readout",
     "testing": "otelml.testing",

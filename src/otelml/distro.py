@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
-from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
 from otelml import settings
 from otelml.instruments import internal
@@ -37,13 +37,20 @@ def choose_configurator(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("OTEL_PYTHON_CONFIGURATOR", _PACKAGE)
 
 
+def _options_for(name: str) -> Mapping[str, Any]:
+    from otelml.configurator import active_pipeline
+
+    # Where another configurator ran, there is no bridge of ours either.
+    return _OPTIONS.get(name, {}) if active_pipeline() is not None else {}
+
+
 def load_contained(entry_point: Any, **kwargs: Any) -> None:
     """Load an instrumentor and instrument with it.
 
     Raises ImportError and DependencyConflictError, which the loader of OpenTelemetry treats as "not installed".
     """
     try:
-        entry_point.load()().instrument(**{**_OPTIONS.get(entry_point.name, {}), **kwargs})
+        entry_point.load()().instrument(**{**_options_for(entry_point.name), **kwargs})
     except (ImportError, DependencyConflictError):
         raise
     except Exception as error:  # noqa: BLE001 - a third party's code: one broken instrumentor must not stop the others

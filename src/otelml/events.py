@@ -24,7 +24,10 @@ LOGGER = "otelml"
 FIELDS = "_otelml_fields"
 """Record attribute for the fields that have a name which `logging` uses itself (`name`, `module`, `message`, ...)."""
 
-_RESERVED = frozenset({"message", "asctime", "event", "otel.event.name"})
+bridged = False
+"""Whether the log bridge is installed, which sets this: without it, what no handler wants need not be made."""
+
+_RESERVED = frozenset({"message", "asctime", "taskName", "event", "otel.event.name"})
 
 
 def emit(
@@ -41,9 +44,10 @@ def emit(
 ) -> None:
     """Write one event: `emit("epoch_complete", epoch=3, loss=0.12)`.
 
-    It always reaches the log bridge, from `OTELML_LOG_LEVEL` on; it reaches the user's handlers when the level of the
-    logger would let any other record through. Never raises for what it is given: fields that are missing or of another
-    type than the registry says are counted (`otelml.internal.errors`), said once, and the event is written all the same.
+    It always reaches the log bridge, from `OTELML_LOG_LEVEL` on; it reaches the user's handlers when the level of
+    the logger would let any other record through. Never raises for what it is given: fields that are missing or of
+    another type than the registry says are counted (`otelml.internal.errors`), said once, and the event is written
+    all the same.
 
     Args:
         name: an event of the registry, without `ml.`, or a name of your own (an identifier).
@@ -57,19 +61,19 @@ def emit(
     """
     with internal.guard("events"):
         event = EVENTS.get(name := str(name).removeprefix("ml."))
+        if level is None:
+            level = logging.INFO if event is None else logging.getLevelName(event.level)
+        if logger is None:
+            logger = logging.getLogger(LOGGER)
+        wanted = _is_wanted_by_user(logger, level)
+        if not wanted and not (bridged and _is_wanted_by_us(logger, level)):
+            return
         given = {**fields, **more} if fields else more
         if event is None:
             _check_name(name)
         else:
             given = {key: value for key, value in given.items() if value is not None}
             _check_fields(event, given)
-        if level is None:
-            level = logging.INFO if event is None else logging.getLevelName(event.level)
-        if logger is None:
-            logger = logging.getLogger(LOGGER)
-        wanted = _is_wanted_by_user(logger, level)
-        if not wanted and not _is_wanted_by_us(logger, level):
-            return
         record = _make_record(logger, level, name if message is None else message, stacklevel + 1, exc_info)
         _add_fields(record, name if event is None else f"ml.{name}", name, given)
         if wanted:
@@ -90,19 +94,24 @@ def _is_wanted_by_us(logger: logging.Logger, level: int) -> bool:
     """
     if logger.manager.disable >= level:
         return False
+    return level >= (own_level(logger) or logging.getLevelName(settings.current().log_level))
+
+
+def own_level(logger: logging.Logger) -> int:
+    """The level that `logger` was given, or the nearest one above it; NOTSET when only the root decides."""
     current: logging.Logger | None = logger
     while current is not None and current.parent is not None:
         if current.level:
-            return level >= current.level
+            return current.level
         current = current.parent
-    return level >= logging.getLevelName(settings.current().log_level)
+    return logging.NOTSET
 
 
 def _make_record(
     logger: logging.Logger, level: int, message: str, depth: int, exception: BaseException | bool | None
 ) -> logging.LogRecord:
     try:
-        frame = sys._getframe(depth)
+        frame = sys._getframe(depth)  # noqa: SLF001 - how `logging` finds the caller too
         path, line, function = frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
     except ValueError:  # fewer callers than that
         path, line, function = "(unknown file)", 0, "(unknown function)"
@@ -114,10 +123,14 @@ def _make_record(
 
 def _add_fields(record: logging.LogRecord, event_name: str, event: str, given: Mapping[str, Any]) -> None:
     target = record.__dict__
-    reserved = {key: value for key, value in given.items() if key in target or key in _RESERVED}
     target["otel.event.name"] = event_name
     target["event"] = event
-    target.update((key, value) for key, value in given.items() if key not in reserved)
+    reserved = {}
+    for key, value in given.items():
+        if key in target or key in _RESERVED:
+            reserved[key] = value
+        else:
+            target[key] = value
     if reserved:
         target[FIELDS] = reserved
 
@@ -133,7 +146,9 @@ def _check_fields(event: Event, given: Mapping[str, Any]) -> None:
             is_right = _CHECKS.get(field.type)
             if is_right is not None and not is_right(given[field.name]):
                 kind = type(given[field.name]).__name__
-                _complain("type", f"field {field.name!r} of event {event.name!r} must be {field.type}, not {kind}")
+                _complain(
+                    "type", f"field {field.name!r} of event {event.name!r} must be {field.type}, not {kind}"
+                )
         elif field.requirement == "required":
             _complain("missing", f"event {event.name!r} needs the field {field.name!r}")
 

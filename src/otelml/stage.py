@@ -39,12 +39,17 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class _Cell:
-    """How many stages without a span are open in a thread, outside any event loop of its own."""
+    """What is known of a thread: how many stages without a span are open in it, and whether it runs an event loop.
 
-    __slots__ = ("refused",)
+    `in_loop` is set and reset by the slow path, which every name takes many times a second: for up to one wake-up of
+    the drain thread after a loop began, its tasks may be marked here. That can cost another stage its span, no more.
+    """
+
+    __slots__ = ("in_loop", "refused")
 
     def __init__(self) -> None:
         self.refused = 0
+        self.in_loop = False
 
 
 class _Thread(threading.local):
@@ -89,7 +94,7 @@ class Stage:
 
     def __enter__(self) -> Stage:
         cell = _thread.cell
-        if self._state.tokens >= 1 or _running_loop() is not None:
+        if self._state.tokens >= 1.0 or cell.in_loop:
             return self._enter_slowly()
         now = _clock()
         # From the test to the last assignment nothing is called, so no other thread can come between.
@@ -152,6 +157,7 @@ class Stage:
     def _open(self) -> _Open:
         """Open a stage: with a span where the budget and the stages above allow it, else marked as refused."""
         state, span = self._state, None
+        _thread.cell.in_loop = _running_loop() is not None
         if state.tokens >= 1 and not _thread.cell.refused and not _task_refused.get() and not _inside_refused_call():
             state.tokens -= 1
             with internal.guard("stage"):
@@ -170,7 +176,7 @@ class Stage:
             if self._start is None:
                 return False
             if self._start != _SHARED:
-                self._owner = (self._start, self._cell, self._span)
+                self._owner = (self._start, self._cell, getattr(self, "_span", None))
                 self._start, self._cell = _SHARED, None
         _entries.set((self, opened, _entries.get()))
         return True
@@ -247,7 +253,7 @@ class Stage:
         # A call without a span is marked by being on the call stack: `_inside_refused_call` looks for this code.
         @functools.wraps(function)
         def staged(*args: Any, **kwargs: Any) -> Any:
-            if state.tokens >= 1:
+            if state.tokens >= 1.0:
                 return _call_within(self, function, args, kwargs)
             start = _clock()
             try:
@@ -476,7 +482,7 @@ class _LateSpan:
 
 def _mark_refused() -> _Cell | None:
     """Mark a stage without a span as open, for those inside it; the thread's cell, or None for the task's count."""
-    if _running_loop() is not None:
+    if _thread.cell.in_loop:
         _task_refused.set(_task_refused.get() + 1)
         return None
     cell = _thread.cell
@@ -661,3 +667,6 @@ def reset() -> None:
     """Decide anew whether stages are on: for tests, and after the settings changed."""
     global _mode  # noqa: PLW0603
     _mode = None
+
+
+settings.change_hooks += [reset, stage_names.clear]

@@ -6,7 +6,6 @@ the drain thread.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from otelml import instruments, settings
@@ -22,6 +21,7 @@ OUTLIER_FACTOR = 5.0
 OUTLIER_MIN_COUNT = 100
 """Stages of a name that must have been measured before its percentile says anything."""
 _REVIEW_S = 1.0
+_NEVER_NS = 1 << 62  # an int: comparing ints is what the hot path does fastest
 
 
 class StageName:
@@ -54,10 +54,10 @@ class StageName:
         self.record_ns: Callable[[int], None] = self._series.record_ns
         self.tokens = self.failed = self.outlier = rate
         self.kept = self.failures = self._reported = 0
-        self._far_ns: float = math.inf
-        self._max_ns: float = -1
+        self._far_ns = _NEVER_NS
+        self._max_ns = -1
         # The one threshold of the hot path: from here on an exit takes the slow path. -1: the first always does.
-        self.slow_ns: float = -1
+        self.slow_ns = -1
         # The slowest refused stage since the last tick: a call that makes its span, with its time in ns.
         self.slowest: tuple[int, Callable[[], object]] | None = None
 
@@ -123,14 +123,14 @@ class StageName:
         """Take the threshold for outliers from what has been measured so far."""
         total = self._series.total()
         if total.count >= OUTLIER_MIN_COUNT:
-            self._far_ns = OUTLIER_FACTOR * quantile(total, 0.99)[0] * 1e9
+            self._far_ns = int(OUTLIER_FACTOR * quantile(total, 0.99)[0] * 1e9)
             self.slow_ns = min(self._far_ns, self._max_ns)
 
     def clear(self, rate: float) -> None:
         """Start anew, in a forked child."""
         self.tokens = self.failed = self.outlier = rate
         self.kept = self.failures = self._reported = 0
-        self._far_ns, self._max_ns, self.slow_ns, self.slowest = math.inf, -1, -1, None
+        self._far_ns, self._max_ns, self.slow_ns, self.slowest = _NEVER_NS, -1, -1, None
 
 
 class _FirstBudget:
@@ -176,6 +176,7 @@ def _new(name: str) -> StageName:
             _first.tokens = rate()
             if on_tick not in timer.tick_hooks:
                 timer.tick_hooks.append(on_tick)
+                timer.fork_hooks.append(clear)
         return names.setdefault(name, StageName(name, rate()))
     internal.count("overflow", "stage", semconv.ML_STAGE_NAME)
     internal.warn_once(
@@ -206,7 +207,7 @@ def on_tick(elapsed_s: float) -> None:
 
 
 def clear() -> None:
-    """In a forked child: budgets and counts from zero."""
+    """Budgets and counts from zero: in a forked child, and when the settings change."""
     per_second = rate()
     _first.tokens = per_second
     for state in [*names.values(), *([_overflow] if _overflow is not None else [])]:
@@ -220,3 +221,4 @@ def reset() -> None:
     _overflow, _since_review_s = None, 0.0
     if on_tick in timer.tick_hooks:
         timer.tick_hooks.remove(on_tick)
+        timer.fork_hooks.remove(clear)

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otelml import settings, stage_names
+from otelml import settings
 from otelml.instruments import drain, table, timer
 from otelml.logs import bridge
 from otelml.semconv.conformance import assert_conforms
@@ -124,7 +124,6 @@ def capture(
     with _global_providers(meter_provider, tracer_provider, logger_provider):
         settings.set_current(settings.load({}, span_budget=span_budget, **overrides))
         table.clear_recorded()
-        stage_names.clear()
         drain.attach(meter_provider)
         bridge.install(logger_provider)
         try:
@@ -133,7 +132,6 @@ def capture(
             bridge.uninstall()
             drain.detach()
             settings.set_current(settings_before)
-            stage_names.clear()
             if provider_before is not None:
                 drain.attach(provider_before)
             for provider in (meter_provider, tracer_provider, logger_provider):

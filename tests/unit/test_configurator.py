@@ -109,10 +109,17 @@ def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     settings = load_lenient(os.environ, bsp_schedule_delay_s=2)
     before = dict(os.environ)
-    with pytest.raises(KeyError), standard_environment(settings):
-        assert "OTEL_BSP_MAX_QUEUE_SIZE" not in os.environ
-        assert os.environ["OTEL_BSP_SCHEDULE_DELAY"] == "2000"
-        raise KeyError
+    seen = {}
+
+    def look() -> None:
+        with standard_environment(settings):
+            seen.update(os.environ)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        look()
+    assert "OTEL_BSP_MAX_QUEUE_SIZE" not in seen
+    assert seen["OTEL_BSP_SCHEDULE_DELAY"] == "2000"
     assert dict(os.environ) == before
 
 
@@ -137,6 +144,22 @@ def test_ratio_samplers_take_their_argument() -> None:
     assert create(load({})).get_description() == sampling.ParentBased(sampling.ALWAYS_ON).get_description()
 
 
+def test_scope_configurators_are_the_sdk_s_business(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its private helper finds them; a version without the helper is said to have none."""
+    providers = importlib.import_module("otelml.configurator.providers")
+    private = importlib.import_module("opentelemetry.sdk._configuration")
+    assert providers.scope_configurator("tracer") == {}
+    monkeypatch.setenv("OTEL_PYTHON_TRACER_CONFIGURATOR", "mine")
+    monkeypatch.setattr(private, "_import_tracer_configurator", lambda name: f"found {name}")
+    assert providers.scope_configurator("tracer") == {"_tracer_configurator": "found mine"}
+    assert caplog.records == []
+    monkeypatch.delattr(private, "_import_tracer_configurator")
+    assert providers.scope_configurator("tracer") == {}
+    assert "OTEL_PYTHON_TRACER_CONFIGURATOR='mine' has no effect" in caplog.text
+
+
 def test_the_start_up_line_says_where_everything_goes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -151,13 +174,13 @@ def test_the_start_up_line_says_where_everything_goes(
     ]
     embedded = load({})
     assert describe_destinations(embedded, decide(embedded).values(), folder, url) == [
-        "files ./telemetry/s/r/",
         "metrics http://127.0.0.1:9464/metrics",
+        "files ./telemetry/s/r/",
     ]
     silent = load({}, logs_exporter="none", otlp_endpoint="c:4317", otlp_protocol="grpc")
     assert describe_destinations(silent, decide(silent).values(), None, None) == [
-        "traces, metrics OTLP c:4317 (grpc)",
         "logs off",
+        "traces, metrics OTLP c:4317 (grpc)",
     ]
     attributes = {
         "service.name": "s",
@@ -190,7 +213,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Stand-in for the set-up itself: the settings of each call."""
     calls: list[Settings] = []
 
-    def record(settings: Settings, *_: Any) -> object:
+    def record(settings: Settings, *_: Any, **__: Any) -> object:
         calls.append(settings)
         return object()
 

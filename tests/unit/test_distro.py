@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
 
-from otelml import settings
+from otelml import configurator, settings
 from otelml.distro import OtelmlDistro, choose_configurator, instrument_own
 from otelml.instruments import internal
 from otelml.settings import components, load
@@ -58,13 +58,21 @@ def test_our_configurator_runs_unless_another_was_chosen(environ: dict[str, str]
     assert environ["OTEL_PYTHON_CONFIGURATOR"] == chosen
 
 
-def test_logging_gets_no_handler_of_its_own() -> None:
+def test_logging_gets_no_handler_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bridge is there already; other instrumentations get what the loader gives."""
+    monkeypatch.setattr(configurator, "active_pipeline", object)
     logging_, other = Instrumentor(), Instrumentor()
     OtelmlDistro().load_instrumentor(EntryPoint("logging", logging_), skip_dep_check=True)
     OtelmlDistro().load_instrumentor(EntryPoint("requests", other), skip_dep_check=True)
     assert logging_.calls == [{"enable_log_auto_instrumentation": False, "skip_dep_check": True}]
     assert other.calls == [{"skip_dep_check": True}]
+
+
+def test_logging_keeps_its_handler_where_another_configurator_ran() -> None:
+    """Without our bridge it is the only way of records to OpenTelemetry."""
+    logging_ = Instrumentor()
+    OtelmlDistro().load_instrumentor(EntryPoint("logging", logging_))
+    assert logging_.calls == [{}]
 
 
 def test_a_broken_instrumentor_is_said_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:

@@ -132,6 +132,15 @@ def test_the_program_is_read_from_the_interpreter_s_command_line(
     assert (found.name, found.folder and found.folder.resolve()) == (name, expected)
 
 
+def test_a_deleted_working_directory_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program may have cleaned up behind itself."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert find_program(["python", "train.py"]).name == "train"
+
+
 def test_multiprocessing_s_processes_are_told_apart() -> None:
     """Workers run code of the program, helpers do not; an ordinary program is neither."""
     worker = ["python", "-c", "from multiprocessing.spawn import spawn_main; ...", "--multiprocessing-fork"]
@@ -145,20 +154,9 @@ def test_multiprocessing_s_processes_are_told_apart() -> None:
     tracker = ["python", "-c", "from multiprocessing.resource_tracker import main;main(4)"]
     server = ["python", "-c", "from multiprocessing.forkserver import main; main(3, 5)"]
     ordinary = ["python", "train.py", "--fork"]
-    assert [is_worker_process(it) for it in (worker, loky, tracker, server, ordinary)] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-    assert [is_helper_process(it) for it in (worker, loky, tracker, server, ordinary)] == [
-        False,
-        False,
-        True,
-        True,
-        False,
-    ]
+    processes = (worker, loky, server, tracker, ordinary)
+    assert [is_worker_process(it) for it in processes] == [True, True, True, False, False]
+    assert [is_helper_process(it) for it in processes] == [False, False, False, True, False]
 
 
 def make_repository(folder: Path) -> Path:

@@ -66,7 +66,6 @@ def test_defaults_that_others_rely_on() -> None:
         ("OTEL_METRICS_EXPORTER", "otlp, prometheus", "metrics_exporter", ("otlp", "prometheus")),
         ("OTEL_TRACES_EXPORTER", "otelml_files", "traces_exporter", ("otelml_files",)),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC", "otlp_protocol", "grpc"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "otlp_endpoint", "collector:4317"),
         ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "k=v", "otlp_logs_headers", {"k": "v"}),
         ("OTEL_PROPAGATORS", "tracecontext,none", "propagators", ("tracecontext", "none")),
         ("OTEL_EXPORTER_PROMETHEUS_PORT", "0", "prometheus_port", 0),
@@ -164,6 +163,14 @@ def test_the_sampler_s_argument_is_checked_with_the_sampler_that_takes_it() -> N
     assert set(problems_of({**ratio, "OTEL_TRACES_SAMPLER_ARG": "7"})) == {"OTEL_TRACES_SAMPLER_ARG"}
 
 
+def test_only_grpc_endpoints_do_without_a_scheme() -> None:
+    """HTTP to `collector:4318` would fail with every request."""
+    bare = {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}
+    assert load({**bare, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}).otlp_endpoint == "collector:4317"
+    assert load({**bare, "OTEL_TRACES_EXPORTER": "otlp_proto_grpc"}).otlp_endpoint == "collector:4317"
+    assert set(problems_of(bare)) == {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+
+
 def test_keywords_win_and_are_read_like_variables() -> None:
     """`configure(...)` takes Python values; durations in seconds also where the variable has milliseconds."""
     found = load(
@@ -181,6 +188,11 @@ def test_keywords_win_and_are_read_like_variables() -> None:
     assert (found.resource_attributes, found.quiet_loggers) == ({"a": "b,c"}, (("a", "INFO"),))
     assert found.source("span_budget") == "configure()"
     assert found.source("run_id") == "default"
+
+
+def test_a_keyword_replaces_a_variable_that_cannot_be_used() -> None:
+    """What is not read need not be right."""
+    assert load({"OTELML_FORK": "maybe"}, fork="export").fork == "export"
 
 
 def test_a_keyword_in_another_unit_than_its_variable_is_told_its_own() -> None:

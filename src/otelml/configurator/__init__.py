@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from otelml import settings as settings_room
+from otelml.configurator.environment import standard_environment
 from otelml.instruments import internal
 from otelml.resource import launch
 from otelml.settings import SETTINGS, Problem, Settings, SettingsError
@@ -96,13 +97,11 @@ def shutdown(timeout_s: float | None = None) -> None:
     """
     if _configured is None or _configured.pipeline is None:
         return
-    from otelml import lifecycle
+    from otelml.configurator import setup
 
     pipeline, _configured.pipeline = _configured.pipeline, None
     limit_s = _configured.settings.exit_timeout_s if timeout_s is None else timeout_s
-    pipeline.force_flush(limit_s)
-    lifecycle.stop()
-    pipeline.shutdown(limit_s)
+    setup.take_down(pipeline, limit_s)
 
 
 def active_pipeline() -> Pipeline | None:
@@ -126,14 +125,20 @@ def _start(way: _Way) -> bool:
     if _configured is not None:
         _name_ignored(_configured.settings, settings)
         return False
+    # Around the imports too: the SDK reads some limits when it is imported, and raises for unusable ones.
+    with standard_environment(settings):
+        _configured = _set_up_once(way, settings)
+    return _configured.pipeline is not None
+
+
+def _set_up_once(way: _Way, settings: Settings) -> _Configured:
     settings, model = _read_file(way, settings)
     reason = _reason_for_silence(settings, model)
     if reason:
         _logger.debug("otelml: nothing is set up: %s", reason)
         settings = replace(settings, sdk_disabled=True)  # so that instruments and stages cost next to nothing
     _use(settings)
-    _configured = _Configured(settings, None if reason else _set_up(way, settings, model))
-    return _configured.pipeline is not None
+    return _Configured(settings, None if reason else _set_up(way, settings, model))
 
 
 def _name_ignored(before: Settings, now: Settings) -> None:
@@ -191,7 +196,7 @@ def _set_up(way: _Way, settings: Settings, model: Any) -> Pipeline | None:
             return setup.set_up_from_file(model, settings)
         except SettingsError as error:
             way.complain(error.problems)
-    return setup.set_up(settings, way.complain, way.attributes)
+    return setup.set_up(settings, way.complain, way.attributes, after_file=model is not None)
 
 
 def reset() -> None:

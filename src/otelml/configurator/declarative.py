@@ -20,10 +20,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from otelml.configurator.pipeline import Pipeline
+from otelml.configurator.present import Present
 from otelml.settings import SETTINGS, Problem, Settings, SettingsError
 
 _VARIABLE = "OTEL_CONFIG_FILE"
 _SECTION = "otelml"
+_SECTIONS = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 
 @contextmanager
@@ -69,25 +71,33 @@ def read_own_section(model: OpenTelemetryConfiguration) -> dict[str, Any]:
     return section
 
 
-def build(model: OpenTelemetryConfiguration, settings: Settings) -> Pipeline:
-    """Have the file's providers built and set; take charge of their end, and of nothing else of them.
+def build(model: OpenTelemetryConfiguration, settings: Settings, present: Present) -> Pipeline:
+    """Have the file's providers built and set, but for signals that somebody has set before.
 
-    Raises SettingsError when a component that it names cannot be made.
+    Their readers and exporters stay their own; the pipeline is in charge of their end.
+
+    Raises SettingsError when a component that the file names cannot be made.
     """
+    for signal, section in _SECTIONS.items():
+        if getattr(present, signal) is not None:
+            setattr(model, section, None)
     with _one_voice(settings):
         configure_sdk(model)
     pipeline = Pipeline(
-        tracer_provider=_if_is(trace.get_tracer_provider(), TracerProvider),
-        meter_provider=_if_is(metrics.get_meter_provider(), MeterProvider),
-        logger_provider=_if_is(_logs.get_logger_provider(), LoggerProvider),
+        tracer_provider=_made(model.tracer_provider, trace.get_tracer_provider(), TracerProvider),
+        meter_provider=_made(model.meter_provider, metrics.get_meter_provider(), MeterProvider),
+        logger_provider=_made(model.logger_provider, _logs.get_logger_provider(), LoggerProvider),
         description=[f"providers of {settings.config_file}"],
     )
     for provider in (pipeline.tracer_provider, pipeline.meter_provider, pipeline.logger_provider):
         if provider is not None:
             # These have no deadline: with an endpoint that does not answer they hold up the exit by 15 s and more.
             atexit.unregister(provider.shutdown)
+    if pipeline.meter_provider is not None:
+        # Its readers are its own; through it, `lifecycle` flushes them.
+        pipeline.readers.append(pipeline.meter_provider)
     return pipeline
 
 
-def _if_is(provider: Any, kind: type) -> Any:
-    return provider if isinstance(provider, kind) else None
+def _made(section: Any, provider: Any, kind: type) -> Any:
+    return provider if section is not None and isinstance(provider, kind) else None

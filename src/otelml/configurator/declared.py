@@ -86,7 +86,9 @@ class Declaration:
         named = dict.fromkeys(["ml", "service", "host", *(settings.resource_detectors or ())])
         if "*" in named:
             self._note("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=* has no equivalent: name the detectors.")
-        detectors = [{name: {}} for name in named if name not in ("*", "otel", "service_instance")]
+        detectors: list[dict[str, Any]] = [
+            {name: {}} for name in named if name not in ("*", "otel", "service_instance")
+        ]
         found: dict[str, Any] = {"detection/development": {"detectors": detectors}}
         if settings.resource_attributes:
             found["attributes_list"] = _literal(write_value(settings.resource_attributes))

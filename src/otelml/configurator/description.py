@@ -42,7 +42,7 @@ def describe_destinations(
             signals_by_destination.setdefault(shown, []).append(decision.signal)
     return [
         shown if len(signals) == len(SIGNALS) else f"{', '.join(signals)} {shown}"
-        for shown, signals in signals_by_destination.items()
+        for shown, signals in sorted(signals_by_destination.items(), key=lambda item: len(item[1]))
     ]
 
 

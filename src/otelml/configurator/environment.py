@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from otelml.settings import SETTINGS, Settings
 
 # These reach the resource as arguments: there the environment's own attributes must stay beside them.
 _NOT_OVERLAID = frozenset({"service_name", "resource_attributes"})
+
+_PROVIDER_VARIABLES = tuple(f"OTEL_PYTHON_{kind}_PROVIDER" for kind in ("TRACER", "METER", "LOGGER"))
 
 
 def overlay(settings: Settings) -> dict[str, str | None]:
@@ -35,12 +37,19 @@ def _apply(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def standard_environment(settings: Settings) -> Iterator[None]:
-    """`os.environ` with `overlay(settings)` inside the block; restored after it."""
-    wanted = overlay(settings)
+def changed_environment(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """`os.environ` with `wanted` inside the block (None: without the variable); restored after it."""
     before = {name: os.environ.get(name) for name in wanted}
     _apply(wanted)
     try:
         yield
     finally:
         _apply(before)
+
+
+def standard_environment(settings: Settings) -> AbstractContextManager[None]:
+    """`os.environ` with `overlay(settings)` inside the block; restored after it.
+
+    Without the variables that make the API's getters create a provider: exporters call these while they are built.
+    """
+    return changed_environment({**dict.fromkeys(_PROVIDER_VARIABLES), **overlay(settings)})

@@ -24,7 +24,7 @@ def _unless_proxy(provider: Any) -> Any:
 
 
 def find_present() -> Present:
-    """Look at the three globals. With OTEL_PYTHON_*_PROVIDER set, the API makes that provider here."""
+    """Look at the three globals; inside `standard_environment`, where that makes none."""
     return Present(
         traces=_unless_proxy(trace.get_tracer_provider()),
         metrics=_unless_proxy(metrics.get_meter_provider()),

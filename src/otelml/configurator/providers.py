@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider, sampling
 
-from otelml.configurator.decision import (
-    EMBEDDED_EXPORTERS,
-    Decision,
-    entry_point_name,
-)
+from otelml.configurator.decision import EMBEDDED_EXPORTERS, Decision, entry_point_name
 from otelml.configurator.environment import standard_environment
 from otelml.configurator.pipeline import Pipeline
 from otelml.export.delivery import log_queue, span_queue
@@ -73,8 +71,7 @@ class Builder:
             "logs": self._build_logs,
         }
         for decision in self._decisions:
-            with standard_environment(self._settings):
-                builders[decision.signal](decision)
+            builders[decision.signal](decision)
         if self._files is not None:
             self.pipeline.exporters.insert(0, self._files)
         return self.pipeline
@@ -92,7 +89,8 @@ class Builder:
 
     def _build_traces(self, decision: Decision) -> None:
         provider = TracerProvider(
-            self._attempt("OTEL_TRACES_SAMPLER", self._settings.sampler or "", self._create_sampler),
+            self._attempt("OTEL_TRACES_SAMPLER", self._settings.sampler or "", self._create_sampler)
+            or create_sampler(replace(self._settings, sampler=None)),
             self._resource,
             shutdown_on_exit=False,
             id_generator=self._attempt(
@@ -116,7 +114,7 @@ class Builder:
 
     def _create_ends(self, decision: Decision, create: Callable[[str, str], Any]) -> list[Any]:
         ends = [
-            self._attempt(decision.rule, name, lambda name=name: create(decision.signal, name))
+            self._attempt(decision.rule, name, partial(create, decision.signal, name))
             for name in decision.exporters
         ]
         working = [end for end in ends if end is not None]
@@ -195,7 +193,7 @@ class Builder:
 
     def _file_set(self) -> FileSet:
         if self._files is None:
-            attributes = self._resource.attributes
+            attributes: Mapping[str, Any] = self._resource.attributes
             several = (attributes.get("ml.distributed.world_size") or 0) > 1
             self._files = FileSet(
                 self._settings.telemetry_dir,

@@ -13,7 +13,6 @@ from otelml import lifecycle
 from otelml.configurator import declarative
 from otelml.configurator.decision import Decision, decide, find_port_mistake
 from otelml.configurator.description import describe_destinations, describe_resource, print_line
-from otelml.configurator.environment import standard_environment
 from otelml.configurator.pipeline import Pipeline
 from otelml.configurator.present import Present, find_present, is_logging_bridged
 from otelml.configurator.providers import Builder
@@ -34,20 +33,27 @@ def set_up_from_file(model: OpenTelemetryConfiguration, settings: Settings) -> P
 
     Raises SettingsError when a component of the file cannot be made.
     """
-    pipeline = declarative.build(model, settings)
-    _join(pipeline, Present(), settings, bridge_logs=True)
+    present = find_present()
+    pipeline = declarative.build(model, settings, present)
+    _join(pipeline, present, bridge_logs=pipeline.logger_provider is not None)
+    lifecycle.start(pipeline, settings)
+    _say_present(present)
     _announce(settings, pipeline.description)
     return pipeline
 
 
-def set_up(settings: Settings, complain: Complain, attributes: Mapping[str, Any]) -> Pipeline:
-    """Build the providers that nobody has set yet, and join them. `complain` may raise; then nothing is left behind."""
+def set_up(
+    settings: Settings, complain: Complain, attributes: Mapping[str, Any], *, after_file: bool = False
+) -> Pipeline:
+    """Build the providers that nobody has set yet, and join them. `complain` may raise; then nothing is left behind.
+
+    `after_file`: a declarative file failed, and may have set some providers before it did.
+    """
     present = find_present()
     decisions = [
         decision for decision in decide(settings).values() if getattr(present, decision.signal) is None
     ]
-    with standard_environment(settings):
-        resource = create_resource(settings.service_name, settings.run_id, {**_own(settings), **attributes})
+    resource = create_resource(settings.service_name, settings.run_id, {**_own(settings), **attributes})
     builder = Builder(settings, resource, decisions)
     pipeline = builder.build()
     if builder.problems:
@@ -56,11 +62,22 @@ def set_up(settings: Settings, complain: Complain, attributes: Mapping[str, Any]
     _set_propagators(settings)
     _pass_to_workers(settings, resource.attributes)
     bridge_logs = any(decision.signal == "logs" and decision.exporters for decision in decisions)
-    _join(pipeline, present, settings, bridge_logs=bridge_logs)
-    _say_present(present)
+    _join(pipeline, present, bridge_logs=bridge_logs)
+    lifecycle.start(pipeline, settings)
+    if not after_file:
+        _say_present(present)
     pipeline.description = _describe(settings, decisions, builder, resource.attributes)
     _announce(settings, pipeline.description)
     return pipeline
+
+
+def take_down(pipeline: Pipeline, timeout_s: float) -> None:
+    """The end of `set_up`: flush, let go of instruments and logs, and stop, within about `timeout_s`."""
+    pipeline.force_flush(timeout_s)
+    lifecycle.stop()
+    bridge.uninstall()
+    pipeline.shutdown(timeout_s)
+    drain.detach()
 
 
 def _own(settings: Settings) -> Mapping[str, str]:
@@ -90,10 +107,10 @@ def _set_propagators(settings: Settings) -> None:
     given = settings.source("propagators") == "configure()"
     if not given and "OTEL_PROPAGATORS" not in settings.rejected:
         return
-    with standard_environment(settings):
-        # Its import reads the variable, and fails for good on a name that it does not know.
-        from opentelemetry import propagate
-        from opentelemetry.propagators.composite import CompositePropagator
+    # Its import reads the variable, and fails for good on a name that it does not know.
+    from opentelemetry import propagate
+    from opentelemetry.propagators.composite import CompositePropagator
+
     if given:
         names = [name for name in settings.propagators or () if name != "none"]
         loaded = [components.load("opentelemetry_propagator", name)() for name in names]
@@ -106,14 +123,13 @@ def _pass_to_workers(settings: Settings, attributes: Mapping[str, Any]) -> None:
         os.environ[launch.PARENT_RUN_ID] = str(attributes["ml.run.id"])
 
 
-def _join(pipeline: Pipeline, present: Present, settings: Settings, *, bridge_logs: bool) -> None:
+def _join(pipeline: Pipeline, present: Present, *, bridge_logs: bool) -> None:
     meter_provider = pipeline.meter_provider or present.metrics
     if isinstance(meter_provider, MeterProvider):
         drain.attach(meter_provider)
     logger_provider = pipeline.logger_provider or present.logs
     if logger_provider is not None and (bridge_logs or present.logs) and not is_logging_bridged():
         bridge.install(logger_provider)
-    lifecycle.start(pipeline, settings)
 
 
 def _say_present(present: Present) -> None:

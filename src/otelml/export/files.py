@@ -187,7 +187,7 @@ class _SpanFile(FileSpanExporter):
     """The SDK's file exporter on a rotating writer; says FAILURE when a line was lost."""
 
     def __init__(self, writer: LineWriter) -> None:
-        super().__init__(stream=writer)  # type: ignore[arg-type]
+        super().__init__(stream=writer)  # type: ignore[call-overload]
         self._writer = writer
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -19,6 +19,11 @@ Boundaries = tuple[float, ...]
 _PLAIN = {int, float, bool}
 # A C call on a list of this size stays far below the interpreter's 5 ms switch interval.
 _PURE_CHUNK = 8192
+# Small enough that a chunk and its temporaries stay in the processor's cache: sorting is then twice as fast.
+_ARRAY_CHUNK = 16_384
+# numpy lets go of the interpreter in each of its calls, and a thread that records as fast as it can then keeps it
+# for 5 ms. Where that much has piled up, fewer calls matter more than the cache.
+_LONG_ARRAY = 1_000_000
 
 
 def numpy_module() -> Any | None:
@@ -136,46 +141,51 @@ class Distribution:
                 self.merge(_from_sorted(sorted(chunk), boundaries))
 
     def add_array(self, array: Any, boundaries: Sequence[Boundaries], refused: Refused) -> None:
-        """Count a one-dimensional float64 numpy array in (about 15 ns a value)."""
+        """Count a one-dimensional float64 numpy array in (about 8 ns a value)."""
         numpy = numpy_module()
         assert numpy is not None, "callers have a numpy array in hand"  # noqa: S101
-        total = float(array.sum())
-        if not math.isfinite(total):
-            finite = numpy.isfinite(array)
-            refused.non_finite += int(array.size - numpy.count_nonzero(finite))
-            array = array[finite]
-            total = math.fsum(array) if array.size else 0.0
-        if array.size and float(array.min()) < 0:
-            usable = array >= 0
-            refused.negative += int(array.size - numpy.count_nonzero(usable))
-            array = array[usable]
-            total = float(array.sum())
-        if array.size:
-            self.merge(_from_array(numpy, array, total, boundaries))
+        chunk = _ARRAY_CHUNK if array.size < _LONG_ARRAY else array.size
+        for start in range(0, array.size, chunk):
+            ordered = numpy.sort(array[start : start + chunk])
+            # NaN sorts to the end, with infinity; negative values to the front.
+            if not (ordered[0] >= 0 and ordered[-1] < math.inf):
+                ordered = _usable_part(numpy, ordered, refused)
+            if ordered.size:
+                self.merge(_from_sorted_array(numpy, ordered, boundaries))
+
+
+def _usable_part(numpy: Any, ordered: Any, refused: Refused) -> Any:
+    finite = numpy.isfinite(ordered)
+    refused.non_finite += int(ordered.size - numpy.count_nonzero(finite))
+    ordered = ordered[finite]
+    below = int(numpy.searchsorted(ordered, 0.0, side="left"))
+    refused.negative += below
+    return ordered[below:]
 
 
 def _as_array(numpy: Any, values: list[Any]) -> Any | None:
     """`values` as a float64 array, or None where some value needs a closer look."""
-    kinds = set(map(type, values)) - _PLAIN
-    if not all(issubclass(kind, (numpy.floating, numpy.integer)) for kind in kinds):
-        return None
     try:
-        return numpy.array(values, dtype=numpy.float64)
-    except (TypeError, ValueError, OverflowError):
+        # Adding up is the cheapest test of all (4 ns a value) that keeps strings and None away from numpy, which
+        # would take them for numbers.
+        sum(values)
+        return numpy.fromiter(values, numpy.float64, len(values))
+    except Exception:  # noqa: BLE001 - odd values may raise anything; `sift` looks at each
         return None
 
 
-def _from_array(numpy: Any, array: Any, total: float, boundaries: Sequence[Boundaries]) -> Distribution:
+def _from_sorted_array(numpy: Any, ordered: Any, boundaries: Sequence[Boundaries]) -> Distribution:
     part = Distribution()
-    part.count = int(array.size)
-    part.sum = total
-    part.min = float(array.min())
-    part.max = float(array.max())
-    deviation = array - total / part.count
+    part.count = int(ordered.size)
+    part.sum = float(ordered.sum())
+    part.min = float(ordered[0])
+    part.max = float(ordered[-1])
+    deviation = ordered - part.sum / part.count
     part.m2 = float(numpy.dot(deviation, deviation))
     for bounds in boundaries:
-        index = numpy.searchsorted(_bounds_array(numpy, bounds), array, side="left")
-        part.counts[bounds] = numpy.bincount(index, minlength=len(bounds) + 1).tolist()
+        # Searching the few boundaries among the sorted values costs nothing beside the other way round.
+        upto = numpy.searchsorted(ordered, _bounds_array(numpy, bounds), side="right").tolist()
+        part.counts[bounds] = [high - low for low, high in zip([0, *upto], [*upto, part.count], strict=True)]
     return part
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 Number = int | float
 
-MAX_BUFFERED = 4_000_000
+MAX_BUFFERED = 8_000_000
 """Values a series buffers at most. A loop that does nothing but record settles well below (docs/performance.md);
 beyond it the oldest are dropped and counted, so that memory stays bounded whatever happens."""
 
 _TAKE = 32_768
 """Values taken out at a time: each C call on them ends well within the interpreter's 5 ms switch interval."""
-_PRESSED = 2_000_000
+_PRESSED = 1_500_000
 """From here on the drain takes all at once: longer pauses for the threads that outrun it, so that it keeps up."""
 
 _ABSENT = object()
@@ -53,17 +53,32 @@ class Bound:
 
     def _drain_buffer(self, buffer: list[Any], absorb: Callable[[list[Any]], None]) -> int:
         waiting = taken = len(buffer)
-        if waiting > MAX_BUFFERED:
-            del buffer[: waiting - MAX_BUFFERED]
-            internal.count("dropped", "instruments", "buffer_full", waiting - MAX_BUFFERED)
-            waiting = MAX_BUFFERED
-        step = waiting if waiting > _PRESSED else _TAKE
+        # Where numpy turns a long list into an array in one call, taking all at once holds the recording thread up
+        # long enough for the drain to keep pace with it.
+        step = waiting if waiting > _PRESSED and numpy_module() is not None else _TAKE
         while waiting > 0:
+            dropped = self._trim(buffer)
             values = buffer[: min(step, waiting)]
             del buffer[: len(values)]
-            waiting -= len(values)
+            waiting -= len(values) + dropped
             absorb(values)
         return taken
+
+    def _trim(self, buffer: list[Any]) -> int:
+        """Drop the oldest values beyond the bound; how many that were."""
+        excess = len(buffer) - MAX_BUFFERED
+        if excess <= 0:
+            return 0
+        del buffer[:excess]
+        internal.count("dropped", "instruments", "buffer_full", excess)
+        internal.defer_warning(
+            f"buffer_full:{self.instrument.name}",
+            "otelml: %s is recorded faster than one thread can aggregate; more than %d values waited and the oldest "
+            "were dropped (and counted). Record arrays with record_many, or less often.",
+            self.instrument.name,
+            MAX_BUFFERED,
+        )
+        return excess
 
     def _absorb(self, values: list[Any]) -> None:
         raise NotImplementedError
@@ -348,14 +363,17 @@ class Instrument:
         return self.overflow
 
     def _unbound(self, attributes: Mapping[str, Any] | None) -> Any:
-        """The series of an unbound call: by a cache keyed by the attributes as given, so that it costs one look-up."""
-        try:
-            return self._cache[tuple(attributes.items()) if attributes else ()]
-        except (KeyError, TypeError):
-            bound = self.bind(attributes)
+        """The series of an unbound call, and an entry in the cache by which the next call finds it in one look-up.
+
+        The cache is keyed by the attributes as they were given: their order, and values that are equal but of
+        different types, take an entry each.
+        """
+        bound = self.bind(attributes)
+        if not attributes:
+            return bound
         if len(self._cache) < 4 * self._limit and bound is not NOOP_BOUND and bound is not self.overflow:
             try:
-                self._cache[tuple(attributes.items()) if attributes else ()] = bound
+                self._cache[tuple(attributes.items())] = bound
             except TypeError:
                 internal.count("errors", "instruments", "unhashable_attribute")
         return bound
@@ -388,7 +406,11 @@ class Counter(Instrument):
 
     def add(self, amount: Number, attributes: Mapping[str, Any] | None = None) -> None:
         """Add `amount` (not negative) to the series of `attributes`. Prefer `bind(...).add` where it is hot."""
-        self._unbound(attributes).add(amount)
+        try:
+            bound = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+        except (KeyError, TypeError, AttributeError):
+            bound = self._unbound(attributes)
+        bound.add(amount)
 
 
 class UpDownCounter(Counter):
@@ -405,7 +427,11 @@ class Histogram(Instrument):
 
     def record(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
         """Record `value` in the series of `attributes`. Prefer `bind(...).record` where it is hot."""
-        self._unbound(attributes).record(value)
+        try:
+            bound = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+        except (KeyError, TypeError, AttributeError):
+            bound = self._unbound(attributes)
+        bound.record(value)
 
     def record_many(self, values: Any, attributes: Mapping[str, Any] | None = None) -> None:
         """Record every element of an array or sequence in the series of `attributes`."""
@@ -420,7 +446,11 @@ class Gauge(Instrument):
 
     def set(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
         """Set the series of `attributes` to `value`."""
-        self._unbound(attributes).set(value)
+        try:
+            bound = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+        except (KeyError, TypeError, AttributeError):
+            bound = self._unbound(attributes)
+        bound.set(value)
 
     def unset(self, attributes: Mapping[str, Any] | None = None) -> None:
         """Make the series of `attributes` absent."""

@@ -24,6 +24,9 @@ _BUSY = 65_536
 tick_hooks: list[Callable[[float], object]] = []
 """Called at each wake-up, with the seconds since the last one, outside all locks."""
 
+fork_hooks: list[Callable[[], object]] = []
+"""Called in a forked child, which starts from zero."""
+
 _thread: threading.Thread | None = None
 _stopping = threading.Event()
 _start_lock = threading.Lock()
@@ -79,6 +82,8 @@ def next_interval(interval_s: float, most_waiting: int) -> float:
 def after_fork() -> None:
     """In a forked child, where the thread does not exist: new locks, and a new thread if there was one."""
     global _thread, _stopping, _start_lock  # noqa: PLW0603
+    for hook in fork_hooks:
+        hook()
     had_thread = _thread is not None
     _thread, _stopping, _start_lock = None, threading.Event(), threading.Lock()
     if had_thread:

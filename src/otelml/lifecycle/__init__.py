@@ -8,14 +8,15 @@ from __future__ import annotations
 import atexit
 import inspect
 import os
+import sys
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from otelml.export import quiet
 from otelml.export.flusher import Flusher
 from otelml.instruments import drain, internal
-from otelml.lifecycle import workers
-from otelml.lifecycle.signals import SignalHandlers
+from otelml.lifecycle import signals, workers
 from otelml.logs import bridge
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Lifecycle:
         self.settings = settings
         self.silent = False
         self.flusher: Flusher | None = None
-        self.handlers = SignalHandlers(self.flush)
+        self.handlers = signals.SignalHandlers(self.flush)
         self.pid = os.getpid()
 
     def start(self) -> None:
@@ -126,12 +127,10 @@ class _Lifecycle:
     # -- fork: the hooks below run in the thread that forks
 
     def before_fork(self) -> None:
-        self.handlers.hold()
         drain.acquire_for_fork(FORK_TIMEOUT_S)
 
     def after_fork_in_parent(self) -> None:
         drain.release_after_fork()
-        self.handlers.let_go()
 
     def after_fork_in_child(self) -> None:
         self.pid = os.getpid()
@@ -139,9 +138,9 @@ class _Lifecycle:
         forker = workers.find_forker(inspect.currentframe())
         if forker == workers.SUBPROCESS:
             self.silent = True  # all of this is about to be replaced by another program
+            self.handlers.after_fork_in_child(silent=True)
         else:
             self._start_over(forker)
-        self.handlers.let_go()
 
     def _start_over(self, worker_package: str | None) -> None:
         """In a forked child: from zero, either silent or as an exporting process of its own."""
@@ -151,9 +150,9 @@ class _Lifecycle:
             if hasattr(part, "after_fork_in_child"):
                 with internal.guard("lifecycle"):
                     part.after_fork_in_child(silent=self.silent)
+        self.handlers.after_fork_in_child(silent=self.silent)
         if self.silent:
             bridge.uninstall()
-            self.handlers.restore()
             return
         self.flusher = self._make_flusher()
         if worker_package is not None:
@@ -168,16 +167,20 @@ class _Lifecycle:
         with internal.guard("lifecycle"):
             internal.run_deferred()
             try:
-                unfinished = self.flush(self.settings.exit_timeout_s)
+                unfinished = self.flush(_exit_limit_s(self.settings.exit_timeout_s))
             except KeyboardInterrupt:  # the user is in a hurry
                 unfinished = ("the rest (interrupted)",)
             self._tell_undelivered(unfinished)
+            # Nothing is left to flush, and nobody to do it if the interpreter should hang while it ends.
+            self.handlers.restore()
 
     def _tell_undelivered(self, unfinished: tuple[str, ...]) -> None:
         ledgers = [part.ledger for part in self.pipeline.exporters if hasattr(part, "ledger")]
         parts = []
         for ledger in ledgers:
-            internal.count("dropped", ledger.component, "exit_deadline", ledger.waiting + ledger.in_flight)
+            left = ledger.waiting + ledger.in_flight
+            if left:
+                internal.count("dropped", ledger.component, "exit_deadline", left)
             if ledger.undelivered:
                 items = ledger.items.replace("_", " ")
                 parts.append(f"{ledger.undelivered} {items} ({ledger.destination})")
@@ -189,25 +192,60 @@ class _Lifecycle:
             )
 
 
+def _exit_limit_s(timeout_s: float) -> float:
+    """The deadline at exit: after Ctrl-C somebody is waiting."""
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+    return min(timeout_s, signals.TIMEOUT_S) if interrupted else timeout_s
+
+
 def _flush_of(part: Any) -> Callable[[float], object]:
     return lambda left_s: part.force_flush(max(1, int(left_s * 1000)))
 
 
 def _register_at_fork(reference: weakref.ref[_Lifecycle]) -> None:
-    """Hooks for as long as the lifecycle is the current one; the interpreter cannot unregister them."""
+    """Hooks that act while the lifecycle is the current one; the interpreter cannot unregister them.
 
-    def call(step: Callable[[_Lifecycle], None]) -> Callable[[], None]:
-        def hook() -> None:
-            lifecycle = reference()
-            if lifecycle is not None and lifecycle is _current:
-                with internal.guard("lifecycle"):
-                    step(lifecycle)
+    What was begun before a fork is ended after it, even if another thread stopped the lifecycle meanwhile.
+    """
+    forking = threading.local()
 
-        return hook
+    def before() -> None:
+        lifecycle = reference()
+        if lifecycle is not None and lifecycle is _current:
+            forking.lifecycle = lifecycle
+            with internal.guard("lifecycle"):
+                lifecycle.before_fork()
+
+    def after_in_parent() -> None:
+        lifecycle, forking.lifecycle = getattr(forking, "lifecycle", None), None
+        if lifecycle is not None:
+            with internal.guard("lifecycle"):
+                lifecycle.after_fork_in_parent()
+
+    def after_in_child() -> None:
+        # uWSGI forks in C and calls this hook only.
+        lifecycle, forking.lifecycle = reference(), None
+        if lifecycle is not None and lifecycle is _current:
+            with internal.guard("lifecycle"):
+                lifecycle.after_fork_in_child()
 
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=call(_Lifecycle.before_fork),
-            after_in_parent=call(_Lifecycle.after_fork_in_parent),
-            after_in_child=call(_Lifecycle.after_fork_in_child),
-        )
+        os.register_at_fork(before=before, after_in_parent=after_in_parent, after_in_child=after_in_child)
+
+
+def _hold_signals() -> None:
+    if _current is not None:
+        signals.hold(_current.handlers.wrapped)
+
+
+def _let_signals_go_in_child() -> None:
+    if _current is not None:
+        _current.handlers.abandon_watch()
+    signals.let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    # At import, and so before the SDK's and most others': their threads in a child must not inherit the mask.
+    os.register_at_fork(
+        before=_hold_signals, after_in_parent=signals.let_go, after_in_child=_let_signals_go_in_child
+    )

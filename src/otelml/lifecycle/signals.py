@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from otelml.instruments import internal
+from otelml.lifecycle.stuck import SignalWatch, die_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
 TIMEOUT_S = 0.5
 """How long a handler waits for the flush."""
+PATIENCE_S = 0.5
+"""How long the main thread has to get round to a signal that ends the process."""
+_STEP_S = 0.05
 
 
 class SignalHandlers:
@@ -29,7 +34,13 @@ class SignalHandlers:
         self._flush = flush
         self._previous: dict[int, Any] = {}
         self._flushing = False
-        self._masks = threading.local()
+        self._handled: set[int] = set()
+        self._watch = SignalWatch(self._see_to)
+
+    @property
+    def wrapped(self) -> tuple[int, ...]:
+        """The signals that have a handler of ours."""
+        return tuple(self._previous)
 
     def install(self) -> None:
         """Wrap the handlers, once. Does nothing outside the main thread, where Python allows none."""
@@ -40,32 +51,36 @@ class SignalHandlers:
             if signum not in self._previous and _ends_abruptly(previous):
                 self._previous[signum] = previous
                 signal.signal(signum, self.handle)
+        if any(not callable(previous) for previous in self._previous.values()):
+            self._watch.start()
 
     def restore(self) -> None:
         """Put back what was there, where ours is still the handler."""
-        for signum in list(self._previous):
-            if signal.getsignal(signum) == self.handle:
-                with suppress(ValueError):  # not the main thread: ours stays, and hands on
-                    signal.signal(signum, self._previous[signum])
-                    del self._previous[signum]
+        self._watch.stop()
+        hold(self._previous)  # one that came between ours and the default would be lost
+        try:
+            for signum in list(self._previous):
+                if signal.getsignal(signum) == self.handle:
+                    with suppress(ValueError):  # not the main thread: ours stays, and hands on
+                        signal.signal(signum, self._previous[signum])
+                        del self._previous[signum]
+        finally:
+            let_go()
 
-    def hold(self) -> None:
-        """Before a fork: keep signals of ours waiting in this thread.
+    def abandon_watch(self) -> None:
+        """First of all in a forked child: the wake-up descriptor is the parent's."""
+        self._watch.abandon()
 
-        A child forgets what reaches a Python handler in its first moments. Without us the default would have ended
-        it: `process.start(); process.terminate()` must not leave it running.
-        """
-        if self._previous and hasattr(signal, "pthread_sigmask"):
-            self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, self._previous)
-
-    def let_go(self) -> None:
-        """After the fork, in both processes: what waited comes now."""
-        before, self._masks.before = getattr(self._masks, "before", None), None
-        if before is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def after_fork_in_child(self, *, silent: bool) -> None:
+        """A silent child has no business with signals at all; another has a watch of its own."""
+        if silent:
+            self.restore()
+        elif self._previous:
+            self.install()
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Flush, unless a flush for an earlier signal is under way, and hand on."""
+        self._handled.add(signum)
         if self._flushing:
             self._hand_on(signum, frame)
             return
@@ -85,6 +100,39 @@ class SignalHandlers:
         # So that the parent sees a process that died of the signal.
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
+
+    def _see_to(self, signum: int) -> None:
+        """On the watch's thread: do the handler's work where the main thread does not come to it."""
+        ends_process = signum in self._previous and not callable(self._previous[signum])
+        if not ends_process or signal.getsignal(signum) != self.handle:
+            return
+        for _ in range(int(PATIENCE_S / _STEP_S)):
+            time.sleep(_STEP_S)
+            if signum in self._handled:
+                return
+        self._flush(TIMEOUT_S)
+        die_of(signum)
+
+
+_masks = threading.local()
+
+
+def hold(signums: Iterable[int]) -> None:
+    """Keep these signals waiting in this thread, until `let_go`.
+
+    Before a fork: a child forgets what reaches a Python handler in its first moments, where the default would have
+    ended it. `process.start(); process.terminate()` must not leave a worker running because of us.
+    """
+    signums = tuple(signums)
+    if signums and hasattr(signal, "pthread_sigmask"):
+        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+
+
+def let_go() -> None:
+    """What waited comes now. After a fork in both processes, and first of all: threads inherit the mask."""
+    before, _masks.before = getattr(_masks, "before", None), None
+    if before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ends_abruptly(handler: Any) -> bool:

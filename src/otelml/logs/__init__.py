@@ -1,1 +1,1 @@
-"""Logs: the bridge from stdlib logging to OpenTelemetry, the flat JSON form, formatters, and set-up for who wants it."""
+"""Logs: the bridge from stdlib logging to OpenTelemetry, the flat JSON form, formatters, set-up on request."""

@@ -17,10 +17,12 @@ from opentelemetry import context as otel_context
 from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLogger, SeverityNumber
 from opentelemetry.context import Context, get_current
 
+from otelml import events
+from otelml.events import own_level
 from otelml.instruments import internal
 from otelml.logs import quiet
 from otelml.logs.flat import describe_process
-from otelml.logs.record import has_plain_args, read_attributes, read_message, severity
+from otelml.logs.record import has_plain_args, read_attributes, read_message, severity, timestamp_ns
 from otelml.logs.values import clean_text
 
 MAX_LOGGERS = 4096
@@ -76,7 +78,7 @@ class Bridge:
         try:
             try:
                 self._emit(logger, record)
-            except Exception:  # noqa: BLE001 - given to the guard, so that it costs only the records that fail
+            except Exception:  # handed to the guard, which so costs only the records that fail
                 with internal.guard("logs"):
                     raise
             if thread.postponed:
@@ -104,17 +106,19 @@ class Bridge:
 
     def _emit(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         context = get_current()
-        name = record.name if record.name.__class__ is str else str(record.name)  # made by hand, it may be None
+        name = record.name
+        if type(name) is not str:  # in a record made by hand it may be None
+            name = str(name)
         if context and _is_export(context, name):
             return
         target, floor = self._targets.get(name) or self._find_target(name)
-        if target is None or (record.levelno < floor and not quiet.has_own_level(logger)):
+        if target is None or (record.levelno < floor and own_level(logger) == logging.NOTSET):
             return
         may_wait = not record.args or has_plain_args(record) or _has_handler(logger, record)
         attributes, event_name = read_attributes(record)
         target.emit(
             LogRecord(
-                timestamp=int(record.created * 1e9),
+                timestamp=timestamp_ns(record),
                 context=context,
                 severity_text=_SEVERITY_TEXTS.get(record.levelname, record.levelname),
                 severity_number=_SEVERITIES.get(record.levelno) or SeverityNumber(severity(record.levelno)),
@@ -159,18 +163,19 @@ def _has_handler(logger: logging.Logger, record: logging.LogRecord) -> bool:
 
 def install(logger_provider: LoggerProvider, level: int = logging.NOTSET) -> None:
     """Send every record of at least `level` to `logger_provider`. Again with another provider, it takes over."""
-    global _active
+    global _active  # noqa: PLW0603 - one bridge a process
     with _install_lock:
         if _active is None or (_active.provider, _active.level) != (logger_provider, level):
             describe_process(getattr(logger_provider, "resource", None))
             _active = Bridge(logger_provider, level)
         if _hook is None:
             _put_hook()
+        events.bridged = True
 
 
 def uninstall() -> None:
     """Stop. `logging` is as before, unless somebody put a hook over ours: then ours stays below, doing nothing."""
-    global _active, _hook
+    global _active, _hook  # noqa: PLW0603 - as above
     _active = None  # first and without the lock: this alone ends it
     with _install_lock:
         if _hook is None:
@@ -181,6 +186,7 @@ def uninstall() -> None:
             else:
                 logging.Logger.filter = _hooked_over  # type: ignore[method-assign]
         _hook = None
+        events.bridged = False
         describe_process(None)
 
 
@@ -190,7 +196,7 @@ def is_installed() -> bool:
 
 
 def _put_hook() -> None:
-    global _hook, _hooked_over
+    global _hook, _hooked_over  # noqa: PLW0603 - as above
     _hooked_over = logging.Logger.__dict__.get("filter")
     _hook = _make_hook(_hooked_over or _inherited_filter)
     logging.Logger.filter = _hook  # type: ignore[method-assign,assignment]

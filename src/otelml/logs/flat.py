@@ -20,7 +20,8 @@ from otelml.logs import record as reading
 from otelml.logs.values import free_key, to_attribute
 
 STANDARD_KEYS = frozenset(
-    "timestamp level logger message event module function line trace_id span_id service run_id rank".split()
+    {"timestamp", "level", "logger", "message", "event", "module", "function", "line"}
+    | {"trace_id", "span_id", "service", "run_id", "rank"}
 )
 
 _PYTHON_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL"}
@@ -38,7 +39,7 @@ def describe_process(resource: Any) -> None:
 
 
 def to_flat(data: Any, resource: Any = None) -> dict[str, Any]:
-    """The flat form of what a log exporter is given (`ReadableLogRecord`), or of an OTel log record and its resource."""
+    """The flat form of what a log exporter is given, or of an OTel log record and its resource."""
     log_record = getattr(data, "log_record", data)
     scope = getattr(data, "instrumentation_scope", None)
     attributes = _attributes_of(log_record)
@@ -59,7 +60,7 @@ def from_record(record: Any) -> dict[str, Any]:
     attributes, event_name = reading.read_attributes(record)
     trace_id, span_id = _current_span_ids()
     flat: dict[str, Any] = {
-        "timestamp": iso_timestamp(int(record.created * 1e9)),
+        "timestamp": iso_timestamp(reading.timestamp_ns(record)),
         "level": record.levelname,
         "logger": record.name,
         "message": reading.read_message(record),

@@ -9,7 +9,6 @@ import copy
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, Literal, TextIO
 
@@ -39,7 +38,8 @@ class JSONFormatter(logging.Formatter):
     """One JSON object a record, with the keys of the flat log files (see `otelml.logs.flat`).
 
     Args:
-        fmt, datefmt, style, validate, defaults: taken because `logging.config` passes them; JSON needs none of them.
+        fmt, datefmt, style, validate, defaults: as `logging.Formatter`, because `logging.config` passes them; of
+            these JSON needs only `datefmt`, for "readable".
         timestamp_format: "iso" (UTC, microseconds, `Z`), "unix" (seconds), "readable" (local time).
         indent: spaces, for several lines a record; one line when None.
         include_extra: whether the keys beyond the standard ones and the exception's are written.
@@ -60,9 +60,11 @@ class JSONFormatter(logging.Formatter):
         indent: int | None = None,
         include_extra: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(fmt, datefmt or DATE_FORMAT, style, validate, defaults=defaults)
         if timestamp_format not in TIMESTAMP_FORMATS:
-            raise ValueError(f"timestamp_format {timestamp_format!r} must be one of {', '.join(TIMESTAMP_FORMATS)}")
+            raise ValueError(
+                f"timestamp_format {timestamp_format!r} must be one of {', '.join(TIMESTAMP_FORMATS)}"
+            )
         self.timestamp_format = timestamp_format
         self.indent = indent
         self.include_extra = include_extra
@@ -75,7 +77,7 @@ class JSONFormatter(logging.Formatter):
         if self.timestamp_format == "unix":
             flat["timestamp"] = record.created
         elif self.timestamp_format == "readable":
-            flat["timestamp"] = time.strftime(DATE_FORMAT, time.localtime(record.created))
+            flat["timestamp"] = self.formatTime(record, self.datefmt)
         return dumps(flat, self.indent)
 
 
@@ -136,13 +138,11 @@ class PlainFormatter(ColorFormatter):
         defaults: Mapping[str, Any] | None = None,
         show_extra: bool = True,
     ) -> None:
-        super().__init__(
-            fmt, datefmt, style, validate, defaults=defaults, color=False, show_extra=show_extra
-        )
+        super().__init__(fmt, datefmt, style, validate, defaults=defaults, color=False, show_extra=show_extra)
 
 
 def is_color_wanted(stream: Any, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether to write colours to `stream`: https://no-color.org first, then FORCE_COLOR, then whether it is a terminal."""
+    """Whether to write colours: not with NO_COLOR (https://no-color.org), with FORCE_COLOR, else on a terminal."""
     environ = os.environ if environ is None else environ
     if environ.get("NO_COLOR"):
         return False
@@ -157,7 +157,9 @@ def is_color_wanted(stream: Any, environ: Mapping[str, str] | None = None) -> bo
 def describe_extras(record: logging.LogRecord) -> str:
     """`(elapsed_ms: 0.018, items: 32)`, or nothing."""
     extras, _ = read_extras(record)
-    parts = [f"{key}: {_short(value)}" for key, value in extras.items() if not _is_said(value, record.message)]
+    parts = [
+        f"{key}: {_short(value)}" for key, value in extras.items() if not _is_said(value, record.message)
+    ]
     return f"({', '.join(parts)})" if parts else ""
 
 

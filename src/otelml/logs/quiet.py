@@ -26,18 +26,3 @@ def floor_of(name: str, floors: dict[str, int]) -> int:
             return floors[name]
         name = name.rpartition(".")[0]
     return logging.NOTSET
-
-
-def has_own_level(logger: logging.Logger) -> bool:
-    """Whether somebody gave `logger`, or one above it other than the root, a level."""
-    return own_level(logger) != logging.NOTSET
-
-
-def own_level(logger: logging.Logger) -> int:
-    """The level that `logger` was given, or the nearest one above it; NOTSET when only the root decides."""
-    current: logging.Logger | None = logger
-    while current is not None and current.parent is not None:
-        if current.level:
-            return current.level
-        current = current.parent
-    return logging.NOTSET

@@ -69,10 +69,7 @@ def setup_logging(
     number = level_number(level)
     _check_choice("console", console, CONSOLES)
     _check_choice("format", format, FORMATS)
-    if output_file is None:
-        file = None
-    else:
-        file = _file_handler(Path(output_file), format, max_bytes, backup_count)
+    file = None if output_file is None else _file_handler(Path(output_file), format, max_bytes, backup_count)
     logger = logging.getLogger(name)
     _remove_ours(logger)
     logger.setLevel(number)
@@ -118,13 +115,17 @@ def reset() -> None:
 
 
 def level_number(level: int | str) -> int:
-    """The number of a level given as a name in any case, or as a number. Raises ValueError that says what is allowed."""
+    """The number of a level given as a name in any case, or as a number. Raises ValueError saying what is allowed."""
     if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
         return level
     number = logging.getLevelName(level.strip().upper()) if isinstance(level, str) else None
     if isinstance(number, int):
         return number
-    hint = "; a file goes into output_file=" if isinstance(level, str) and ("." in level or os.sep in level) else ""
+    hint = (
+        "; a file goes into output_file="
+        if isinstance(level, str) and ("." in level or os.sep in level)
+        else ""
+    )
     raise ValueError(f"level {level!r} must be a number from 0, or one of {', '.join(_level_names())}{hint}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -68,7 +68,9 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
         return text
     try:
         text.encode()
-    except UnicodeEncodeError:  # lone surrogates: file names, broken JSON; one would fail a whole batch of records
+    except (
+        UnicodeEncodeError
+    ):  # lone surrogates: file names, broken JSON; one would fail a whole batch of records
         return text.encode(errors="backslashreplace").decode()
     return text
 
@@ -120,12 +122,12 @@ def _convert_kind(value: object, room: _Room) -> Any:
 
 @_convert_kind.register(type(None))
 @_convert_kind.register(bool)
-def _same(value: Any, room: _Room) -> Any:
+def _same(value: Any, _room: _Room) -> Any:
     return value
 
 
 @_convert_kind.register(float)
-def _float(value: float, room: _Room) -> float:
+def _float(value: float, _room: _Room) -> float:
     return float(value)
 
 
@@ -177,14 +179,14 @@ def type_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-@_convert_kind.register(datetime.date)
-@_convert_kind.register(datetime.time)
-def _moment(value: datetime.date | datetime.time, room: _Room) -> str:
+@_convert_kind.register(dt.date)
+@_convert_kind.register(dt.time)
+def _moment(value: dt.date | dt.time, room: _Room) -> str:
     return _text(value.isoformat(), room)
 
 
-@_convert_kind.register(datetime.timedelta)
-def _seconds(value: datetime.timedelta, room: _Room) -> float:
+@_convert_kind.register(dt.timedelta)
+def _seconds(value: dt.timedelta, _room: _Room) -> float:
     return value.total_seconds()
 
 

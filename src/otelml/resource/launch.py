@@ -41,10 +41,14 @@ _RUN_ID_VARIABLES = (
 _NO_ID = frozenset({"", "none"})  # torchrun without --rdzv-id says "none"
 PARENT_RUN_ID = "OTELML_INTERNAL_PARENT_RUN_ID"
 
-_WORKER_MARKS = ("--multiprocessing-fork", "loky.backend.popen_loky_posix")
+# The fork server runs nothing itself, but its children are forked from what it has set up.
+_WORKER_MARKS = (
+    "--multiprocessing-fork",
+    "multiprocessing.forkserver import main",
+    "loky.backend.popen_loky_posix",
+)
 _HELPER_MARKS = (
     "multiprocessing.resource_tracker import main",
-    "multiprocessing.forkserver import main",
     "backend.resource_tracker import main",
     "_inductor/compile_worker/",
 )
@@ -187,13 +191,20 @@ def _script_program(script: str, folder: Path) -> Program:
     return Program(name or None, path if path.is_dir() else path.parent)
 
 
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # deleted under the program: nothing is found in it either
+        return Path(os.sep)
+
+
 def find_program(arguments: Sequence[str] | None = None, folder: Path | None = None) -> Program:
     """The main program, from the interpreter's own command line: `sys.argv` is not complete at start-up.
 
     `python train.py` and `python -m train` are `train`; code from the command line or a prompt has no name.
     """
     rest = _skip_options((sys.orig_argv if arguments is None else arguments)[1:])
-    folder = folder or Path.cwd()
+    folder = folder or _current_folder()
     if not rest or rest[0] in ("-", "-c"):
         return Program(None, folder)
     if rest[0] == "-m":
@@ -202,7 +213,7 @@ def find_program(arguments: Sequence[str] | None = None, folder: Path | None = N
 
 
 def is_worker_process(arguments: Sequence[str] | None = None) -> bool:
-    """Whether this is a spawned or forked worker of `multiprocessing` (or of joblib)."""
+    """Whether this is a worker of `multiprocessing` (or of joblib), or the server that forks them."""
     arguments = sys.orig_argv if arguments is None else arguments
     if any(mark in argument for argument in arguments for mark in _WORKER_MARKS):
         return True
@@ -212,7 +223,7 @@ def is_worker_process(arguments: Sequence[str] | None = None) -> bool:
 
 
 def is_helper_process(arguments: Sequence[str] | None = None) -> bool:
-    """Whether this is a process that runs no code of the program: a resource tracker, a fork server, a compiler."""
+    """Whether this is a process that runs no code of the program: a resource tracker, a compiler."""
     arguments = sys.orig_argv if arguments is None else arguments
     return any(mark in argument for argument in arguments for mark in _HELPER_MARKS)
 

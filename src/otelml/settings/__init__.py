@@ -9,6 +9,7 @@ from __future__ import annotations
 from otelml.settings.loading import (
     Problem,
     SettingsError,
+    change_hooks,
     current,
     examine,
     find_unknown,
@@ -26,6 +27,7 @@ __all__ = [
     "Setting",
     "Settings",
     "SettingsError",
+    "change_hooks",
     "current",
     "examine",
     "find_unknown",

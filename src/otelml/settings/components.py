@@ -11,7 +11,7 @@ from typing import Any
 
 
 @cache
-def _entry_points() -> importlib.metadata.EntryPoints:
+def _entry_points() -> Any:  # the class differs before Python 3.12
     # Scanning all installed packages takes 10 to 30 ms: once a process, and only when something is named.
     return importlib.metadata.entry_points()
 

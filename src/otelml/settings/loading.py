@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from otelml.settings import parsers
-from otelml.settings.table import SETTINGS, Setting, Settings, Source
+from otelml.settings.table import SETTINGS, SIGNALS, Setting, Settings, Source
 
 _logger = logging.getLogger("otelml.settings")
 _BY_FIELD = {setting.field: setting for setting in SETTINGS}
@@ -23,6 +23,8 @@ _INTERNAL = "OTELML_INTERNAL_"  # what one process of ours tells another
 
 _said: set[tuple[str, str]] = set()
 _current: Settings | None = None
+change_hooks: list[Callable[[], object]] = []
+"""Called after `set_current`: for modules above that keep what they once read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Problem:
 
 class SettingsError(ValueError):
     """Raised by `configure()` for settings that cannot be used; `problems` has one entry for each."""
+
+    __module__ = "otelml.settings"  # where users import it from, if not from `otelml`
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -76,10 +80,10 @@ class _Reading:
         )
 
 
-def _read_environment(reading: _Reading, environ: Mapping[str, str]) -> None:
+def _read_environment(reading: _Reading, environ: Mapping[str, str], given: Collection[str]) -> None:
     for setting in SETTINGS:
         text = environ.get(setting.env, "").strip()
-        if text:  # an empty variable is an unset one: OpenTelemetry's rule
+        if text and setting.field not in given:  # an empty variable is an unset one: OpenTelemetry's rule
             reading.take(setting, text, "environment", setting.env)
 
 
@@ -111,6 +115,7 @@ def _check_together(reading: _Reading) -> None:
             parsers.ratio.read(reading.values["sampler_arg"])
         except ValueError:
             reading.forget(_BY_FIELD["sampler_arg"], parsers.ratio.must_be())
+    _check_schemes(reading)
     for processor in ("bsp", "blrp"):
         batch, queue = f"{processor}_max_export_batch_size", f"{processor}_max_queue_size"
         limit = reading.values.get(queue, _BY_FIELD[queue].default)
@@ -118,9 +123,23 @@ def _check_together(reading: _Reading) -> None:
             reading.forget(_BY_FIELD[batch], f"must be at most {_BY_FIELD[queue].env}, which is {limit}")
 
 
+def _check_schemes(reading: _Reading) -> None:
+    """Only gRPC's endpoints do without http:// or https://."""
+    values = reading.values
+    if any("otlp_proto_grpc" in values.get(f"{signal}_exporter", ()) for signal in SIGNALS):
+        return
+    for scope in ("", *(f"{signal}_" for signal in SIGNALS)):
+        protocol = values.get(f"otlp_{scope}protocol", values.get("otlp_protocol"))
+        if protocol != "grpc" and "://" not in values.get(f"otlp_{scope}endpoint", "://"):
+            reading.forget(
+                _BY_FIELD[f"otlp_{scope}endpoint"], "must start with http:// or https://, unless sent by gRPC"
+            )
+
+
 def _read(environ: Mapping[str, str], keywords: Mapping[str, Any]) -> _Reading:
     reading = _Reading()
-    _read_environment(reading, environ)
+    given = {name for name, value in keywords.items() if value is not None} - _ENVIRONMENT_WINS
+    _read_environment(reading, environ, given)
     _read_keywords(reading, keywords)
     _check_together(reading)
     return reading
@@ -193,9 +212,11 @@ def current() -> Settings:
 
 
 def set_current(settings: Settings) -> None:
-    """Make `settings` those of this process."""
+    """Make `settings` those of this process, and tell who decided something from those before."""
     global _current  # noqa: PLW0603 - the settings of the process
     _current = settings
+    for hook in change_hooks:
+        hook()
 
 
 def reset() -> None:

@@ -135,7 +135,7 @@ _OtlpSettings: Any = make_dataclass(
 
 
 @dataclass(frozen=True)
-class Settings(_OtlpSettings):  # type: ignore[misc]
+class Settings(_OtlpSettings):
     """Every setting in force. Durations in seconds, sizes in bytes; `None` is unset."""
 
     # What is recorded
@@ -161,8 +161,8 @@ class Settings(_OtlpSettings):  # type: ignore[misc]
         "OTELML_QUIET_LOGGERS",
         QUIET_LOGGERS,
         parsers.logger_levels,
-        "libraries that are too talkative below WARNING, or below the LEVEL in name=LEVEL: `setup_logging` raises their "
-        "loggers, and telemetry leaves such records out; `none` for none",
+        "libraries too talkative below WARNING, or below LEVEL in name=LEVEL: `setup_logging` raises their loggers, "
+        "and telemetry leaves such records out; `none` for none",
     )
     # Where it goes
     telemetry_dir: Path = _mine(

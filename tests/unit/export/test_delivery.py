@@ -24,11 +24,11 @@ class Answering(SpanExporter):
     def __init__(self, answer: Callable[[], Any]) -> None:
         self.answer = answer
 
-    def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002
+    def export(self, spans: Any) -> SpanExportResult:
         """Answer."""
         return self.answer()
 
-    def force_flush(self, timeout_millis: int = 0) -> bool:  # noqa: ARG002
+    def force_flush(self, timeout_millis: int = 0) -> bool:
         """Nothing is held."""
         return True
 
@@ -119,7 +119,11 @@ def test_a_full_queue_loses_exactly_what_finds_no_room() -> None:
 
     exporter = Answering(hang)
     queue = span_queue(
-        lambda: exporter, destination="otlp", max_queue_size=10, max_export_batch_size=5, schedule_delay_s=0.001
+        lambda: exporter,
+        destination="otlp",
+        max_queue_size=10,
+        max_export_batch_size=5,
+        schedule_delay_s=0.001,
     )
     provider = provider_of(queue)
     record_spans(provider, 1)

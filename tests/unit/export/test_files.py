@@ -107,7 +107,9 @@ def test_nothing_is_created_before_the_first_line(files: FileSet) -> None:
     assert not files.folder.exists()
 
 
-def test_a_change_of_directory_does_not_move_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_directory_does_not_move_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative folder is taken from where the program was when it started."""
     monkeypatch.chdir(tmp_path)
     files = FileSet("telemetry", "train", "run-1")

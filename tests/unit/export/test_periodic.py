@@ -29,9 +29,7 @@ class Collecting(MetricExporter):
         self.exported = threading.Event()
         self.ended = False
 
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 0, **_: Any
-    ) -> MetricExportResult:
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: Any) -> MetricExportResult:
         """Keep them."""
         for scope in metrics_data.resource_metrics[0].scope_metrics:
             self.values += [p.value for m in scope.metrics for p in m.data.data_points]

@@ -153,10 +153,8 @@ def test_exponential_histograms_are_left_out_and_said_once(caplog: pytest.LogCap
     served.meter.create_counter("ml.stage.items", "{item}").add(1)
     for _ in range(2):
         assert set(served.scrape()) == {"ml_stage_items", "target_info"}
-    assert [record.message for record in caplog.records if "exponential" in record.message] == [
-        "otelml: exponential has an exponential histogram, which the Prometheus endpoint cannot show; "
-        "OTLP exports have it"
-    ]
+    (said,) = [record.message for record in caplog.records if "exponential" in record.message]
+    assert said.startswith("otelml: exponential has an exponential histogram")
     served.provider.shutdown()
 
 
@@ -266,9 +264,15 @@ def test_starting_twice_and_stopping_twice_is_harmless(served: Served) -> None:
     assert served.endpoint.url is None
 
 
+def fork(served: Served, *, silent: bool) -> None:
+    """What happens in a child, where the server's thread does not exist."""
+    served.endpoint._server._server.shutdown()  # type: ignore[union-attr]
+    served.endpoint.after_fork_in_child(silent=silent)
+
+
 def test_a_silent_child_serves_nothing(served: Served) -> None:
     """Nor does it collect when somebody asks it to flush."""
-    served.endpoint.after_fork_in_child(silent=True)
+    fork(served, silent=True)
     assert served.endpoint.url is None
 
 
@@ -278,5 +282,5 @@ def test_an_exporting_child_serves_at_a_port_of_its_own(served: Served) -> None:
     # As a fork in the middle of a scrape leaves it: collected, not yet shown.
     served.endpoint.registry._scraping_thread = threading.get_ident()
     served.endpoint.collect()
-    served.endpoint.after_fork_in_child(silent=False)
+    fork(served, silent=False)
     assert len(served.scrape()["ml_stage_items"].samples) == 1

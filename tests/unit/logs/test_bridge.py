@@ -140,7 +140,11 @@ def test_record_is_in_the_current_span(logger: logging.Logger, recorded: Recorde
     ],
 )
 def test_event_names(
-    logger: logging.Logger, recorded: Recorded, extra: dict[str, Any], event_name: str | None, left: dict[str, Any]
+    logger: logging.Logger,
+    recorded: Recorded,
+    extra: dict[str, Any],
+    event_name: str | None,
+    left: dict[str, Any],
 ) -> None:
     """`otel.event.name`, else `event`, names the record; an event of the registry gets its prefix."""
     logger.info("x", extra=extra)
@@ -232,7 +236,7 @@ def test_exceptions(logger: logging.Logger, recorded: Recorded) -> None:
 
 def test_exc_info_without_an_exception(logger: logging.Logger, recorded: Recorded) -> None:
     """`logger.exception` outside an except block says nothing about an exception."""
-    logger.exception("nothing wrong")
+    logger.exception("nothing wrong")  # noqa: LOG004 - the mistake that this is about
     assert not [name for name in recorded.one().attributes if name.startswith("exception")]
 
 
@@ -246,7 +250,8 @@ def test_stack_info_and_thread(logger: logging.Logger, recorded: Recorded) -> No
     assert attributes["code.stacktrace"].startswith("Stack (most recent call last)")
 
 
-def test_the_record_stays_as_it_is(logger: logging.Logger, recorded: Recorded) -> None:
+@pytest.mark.usefixtures("recorded")
+def test_the_record_stays_as_it_is(logger: logging.Logger) -> None:
     """Handlers get the record as they would without the bridge: no attribute more, none changed."""
     seen: list[dict[str, Any]] = []
     handler = logging.Handler()
@@ -311,7 +316,8 @@ def test_a_handler_that_raises(logger: logging.Logger, recorded: Recorded) -> No
     assert recorded.bodies == ["x"]
 
 
-def test_no_frame_while_handlers_run(logger: logging.Logger, recorded: Recorded) -> None:
+@pytest.mark.usefixtures("recorded")
+def test_no_frame_while_handlers_run(logger: logging.Logger) -> None:
     """On the stack of a handler there is logging and the user's code, nothing of ours."""
     import traceback
 
@@ -378,7 +384,7 @@ def test_uninstall_under_another_hook(logger: logging.Logger, monkeypatch: pytes
 def test_a_hook_below_is_kept(logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hook that was there before ours is called, obeyed, and put back."""
 
-    def theirs(self: logging.Logger, record: logging.LogRecord) -> bool:
+    def theirs(_logger: logging.Logger, record: logging.LogRecord) -> bool:
         return record.msg != "no"
 
     monkeypatch.setattr(logging.Logger, "filter", theirs, raising=False)
@@ -420,9 +426,7 @@ def test_text_that_logs(logger: logging.Logger, recorded: Recorded) -> None:
     assert recorded.bodies == ["chatty", "asked for my text"]
 
 
-def test_text_that_logs_itself(
-    logger: logging.Logger, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_that_logs_itself(logger: logging.Logger, recorded: Recorded) -> None:
     """A `__str__` that logs its own object ends after a bounded number of records, and the rest is counted."""
 
     class Endless:
@@ -679,5 +683,7 @@ def test_many_logger_names(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) 
 
 def test_correlation_ids_are_not_repeated(logger: logging.Logger, recorded: Recorded) -> None:
     """The ids that OpenTelemetry's logging instrumentation writes into records do not become attributes."""
-    logger.info("x", extra={"otelTraceID": "0", "otelSpanID": "0", "otelServiceName": "s", "otelTraceSampled": False})
+    logger.info(
+        "x", extra={"otelTraceID": "0", "otelSpanID": "0", "otelServiceName": "s", "otelTraceSampled": False}
+    )
     assert {name.partition(".")[0] for name in recorded.one().attributes} == {"code"}

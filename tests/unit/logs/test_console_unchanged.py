@@ -206,6 +206,7 @@ class Outcome:
 
 
 def run(script: Path, bridged: Path | None) -> Outcome:
+    """Run the program, with the bridge if there is a file to write what arrived to."""
     environ = {**os.environ, **({"BRIDGED": str(bridged)} if bridged else {})}
     done = subprocess.run([sys.executable, script], env=environ, capture_output=True, text=True, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
@@ -28,7 +28,11 @@ RESOURCE = Resource(
 
 
 def exported(resource: Resource = RESOURCE) -> tuple[LoggerProvider, InMemoryLogRecordExporter]:
-    provider, exporter = LoggerProvider(resource=resource, shutdown_on_exit=False), InMemoryLogRecordExporter()
+    """A provider with that resource, and where its records arrive."""
+    provider, exporter = (
+        LoggerProvider(resource=resource, shutdown_on_exit=False),
+        InMemoryLogRecordExporter(),
+    )
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     return provider, exporter
 
@@ -73,7 +77,12 @@ def test_a_stdlib_record_from_end_to_end() -> None:
 def test_what_is_unknown_is_absent() -> None:
     """No span, run, rank, event or place: no key, rather than an empty one."""
     flat = flat_of(Resource({}), timestamp=1_000_000_000, body="x", severity_number=SeverityNumber.INFO)
-    assert flat == {"timestamp": "1970-01-01T00:00:01.000000Z", "level": "INFO", "logger": "scope", "message": "x"}
+    assert flat == {
+        "timestamp": "1970-01-01T00:00:01.000000Z",
+        "level": "INFO",
+        "logger": "scope",
+        "message": "x",
+    }
 
 
 def test_a_record_s_own_run_wins() -> None:
@@ -161,7 +170,9 @@ def test_json_of_numbers_that_json_has_not() -> None:
 
 def test_json_of_odd_values() -> None:
     """Bytes, surrogates, unknown objects and odd keys leave valid JSON."""
-    line = dumps({"raw": b"ok\xff", "name": "caf\udce9", "key\udce9": 1, (1, 2): np.int64(3), "long": 10**400})
+    line = dumps(
+        {"raw": b"ok\xff", "name": "caf\udce9", "key\udce9": 1, (1, 2): np.int64(3), "long": 10**400}
+    )
     values = orjson.loads(line)
     assert values["raw"] == "ok\\xff"
     assert values["name"] == "caf\\udce9"
@@ -203,6 +214,7 @@ anything = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(), max_size=20), anything, max_size=5), st.text(st.characters()))
 def test_every_record_is_one_line_of_json(extra: dict[str, Any], message: str) -> None:
     """Whatever text and extras a record has, its line is parsed by a strict parser, and no extra is missing."""
@@ -219,4 +231,6 @@ def test_every_record_is_one_line_of_json(extra: dict[str, Any], message: str) -
     parsed = orjson.loads(line)
     meant = {"event", "otel.event.name", "ml.run.id", "otelml.extra", "code.file.path", "code.function.name"}
     others = [key for key in parsed if key not in STANDARD_KEYS]
-    assert len(others) >= len([key for key in fresh if key not in meant | {"code.line.number"} | STANDARD_KEYS])
+    assert len(others) >= len(
+        [key for key in fresh if key not in meant | {"code.line.number"} | STANDARD_KEYS]
+    )

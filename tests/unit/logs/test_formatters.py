@@ -33,6 +33,7 @@ class Terminal(io.StringIO):
 
 
 def make_record(message: str = "hello", level: int = logging.INFO, **extra: Any) -> logging.LogRecord:
+    """A record with a place and a time of its own."""
     record = logging.LogRecord("robocache", level, "/src/cache.py", 7, message, (), None, "fuse")
     record.created = 1762518896.25
     vars(record).update(extra)
@@ -40,6 +41,7 @@ def make_record(message: str = "hello", level: int = logging.INFO, **extra: Any)
 
 
 def failing_record() -> logging.LogRecord:
+    """A record with an exception that was raised."""
     try:
         raise ValueError("bad")
     except ValueError:
@@ -60,12 +62,15 @@ def test_json_equals_the_file() -> None:
     """For the same record, console JSON and file have the same keys and values."""
     exporter = InMemoryLogRecordExporter()
     provider = LoggerProvider(
-        resource=Resource({"service.name": "s", "ml.run.id": "r", "ml.distributed.rank": 1}), shutdown_on_exit=False
+        resource=Resource({"service.name": "s", "ml.run.id": "r", "ml.distributed.rank": 1}),
+        shutdown_on_exit=False,
     )
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     bridge.install(provider)
     record = failing_record()
-    vars(record).update({"event": "clustering", "nested": {"a": [1]}, "message": "formatted before", "line": 9})
+    vars(record).update(
+        {"event": "clustering", "nested": {"a": [1]}, "message": "formatted before", "line": 9}
+    )
     with TracerProvider(shutdown_on_exit=False).get_tracer("t").start_as_current_span("s"):
         logging.getLogger("robocache").handle(record)
         from_console = json.loads(JSONFormatter().format(record))
@@ -113,7 +118,8 @@ def test_text_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     line = PlainFormatter().format(record)
     assert re.fullmatch(
-        r"2025-11-0\d \d\d:\d\d:56 - robocache - INFO - Completed multimodal_fusion \(elapsed_ms: 0.018\)", line
+        r"2025-11-0\d \d\d:\d\d:56 - robocache - INFO - Completed multimodal_fusion \(elapsed_ms: 0.018\)",
+        line,
     )
 
 
@@ -123,7 +129,9 @@ def test_text_of_extras() -> None:
     record = failing_record()
     vars(record).update(extras)
     first, *below = PlainFormatter("%(message)s").format(record).split("\n")
-    assert first.startswith('failed (step: 3, shape: [2, 3], note: "two\\nlines", loss: nan, path: null, long: xxx')
+    assert first.startswith(
+        'failed (step: 3, shape: [2, 3], note: "two\\nlines", loss: nan, path: null, long: xxx'
+    )
     assert len(first) < 600
     assert below[0] == "Traceback (most recent call last):"
     assert below[-1] == "ValueError: bad"

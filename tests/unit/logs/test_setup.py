@@ -102,7 +102,12 @@ def test_no_line_twice_below_the_user_s_console(capsys: pytest.CaptureFixture[st
 def test_rotation_is_bounded(tmp_path: Path, keep: int, files: int) -> None:
     """The file is rotated by size and only so many are kept, none included."""
     logger = setup_logging(
-        NAME, console="none", output_file=tmp_path / "x.log", format="plain", max_bytes=1000, backup_count=keep
+        NAME,
+        console="none",
+        output_file=tmp_path / "x.log",
+        format="plain",
+        max_bytes=1000,
+        backup_count=keep,
     )
     for _ in range(200):
         logger.info("x" * 50)
@@ -123,7 +128,10 @@ def test_bounds_come_from_the_settings(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"level": "LOUD"}, r"level 'LOUD' must be a number from 0, or one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
+        (
+            {"level": "LOUD"},
+            r"level 'LOUD' must be a number from 0, or one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+        ),
         ({"level": "training.log"}, r"level 'training.log' .*; a file goes into output_file="),
         ({"level": -1}, r"level -1 must be"),
         ({"level": True}, r"level True must be"),

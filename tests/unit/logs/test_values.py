@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -18,7 +18,7 @@ import uuid
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otelml.logs.values import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, clean_text, on_device, to_attribute
@@ -137,10 +137,10 @@ EXACT = [
     (Code.OK, 200),
     (Mode.TRAIN, "train"),
     (Bits.A, "A"),
-    (datetime.datetime(2025, 11, 7, 12, 34, 56, tzinfo=datetime.timezone.utc), "2025-11-07T12:34:56+00:00"),
-    (datetime.date(2025, 11, 7), "2025-11-07"),
-    (datetime.time(12, 34), "12:34:00"),
-    (datetime.timedelta(milliseconds=1500), 1.5),
+    (dt.datetime(2025, 11, 7, 12, 34, 56, tzinfo=dt.timezone.utc), "2025-11-07T12:34:56+00:00"),
+    (dt.date(2025, 11, 7), "2025-11-07"),
+    (dt.time(12, 34), "12:34:00"),
+    (dt.timedelta(milliseconds=1500), 1.5),
     (decimal.Decimal("0.10"), "0.10"),
     (fractions.Fraction(1, 3), "1/3"),
     (1 + 2j, "(1+2j)"),
@@ -292,13 +292,18 @@ def test_on_device() -> None:
 
 
 def is_any_value(value: object) -> bool:
+    """Whether OpenTelemetry can hold it, and encode it."""
     if isinstance(value, list):
         return all(map(is_any_value, value))
     if isinstance(value, dict):
         return all(type(key) is str and key and is_any_value(element) for key, element in value.items())
     if type(value) is int:
         return -(2**63) <= value < 2**63
-    return value is None or type(value) in (bool, float, bytes) or (type(value) is str and bool(value.encode() or True))
+    return (
+        value is None
+        or type(value) in (bool, float, bytes)
+        or (type(value) is str and bool(value.encode() or True))
+    )
 
 
 anything = st.recursive(
@@ -310,6 +315,7 @@ anything = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(anything)
 def test_result_is_always_an_any_value(value: object) -> None:
     """Whatever is given, the result has only the types of OTel's AnyValue, and all its text can be encoded."""

@@ -1,0 +1,25 @@
+"""`make bench`: run all benchmarks (or those named), each in a process of its own; exit code 1 where a limit is missed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+BENCHMARKS = ("hot_path", "whole_stage", "real_work", "drain_pauses")
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks named, or all."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"unknown benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    print(f"Python {platform.python_version()} ({platform.python_compiler()}). F: two clock readings. P: prometheus_client.")
+    missed = [name for name in names or BENCHMARKS if subprocess.run([sys.executable, "-m", "bench.one", name], check=False).returncode]
+    print(f"\nmissed a limit: {', '.join(missed)}" if missed else "\nall limits hold")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""18 us of real work in a stage, many times: how much slower is the whole loop, the drain thread running as in life."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+
+import numpy as np
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+import otelml
+from otelml.instruments import drain
+
+LIMIT = 0.05
+CALLS = 100_000
+SLICE = 2_000
+
+
+def run() -> bool:
+    """Interleave slices of the two loops, a hundred thousand calls of each, and compare the sums and the medians."""
+    drain.attach(MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
+    work = _work_of_18_us()
+    bare, staged = [], []
+    for _ in range(CALLS // SLICE):
+        bare.append(_bare(work, SLICE))
+        staged.append(_staged(work, SLICE))
+    slower = float(np.median(staged) / np.median(bare)) - 1
+    per_call_us = float(np.median(bare)) / SLICE / 1e3
+    print(
+        f"\n{CALLS} stages of {per_call_us:.1f} us of work: the loop is {slower:+.1%} slower (median of slices; "
+        f"{sum(staged) / sum(bare) - 1:+.1%} by the sums); limit {LIMIT:.0%}  {'ok' if slower <= LIMIT else 'OVER'}"
+    )
+    return slower <= LIMIT
+
+
+def _work_of_18_us():  # noqa: ANN202 - a closure
+    """A matrix product of a size that takes about 18 us on this machine."""
+    size = 16
+    while True:
+        a = np.ones((size, size), dtype=np.float32)
+        best = min(_bare(lambda a=a: a @ a, 200) / 200 for _ in range(5))
+        if best >= 18_000:
+            return lambda: a @ a
+        size += 4
+
+
+def _bare(work, n: int) -> int:  # noqa: ANN001
+    start = perf_counter_ns()
+    for _ in range(n):
+        work()
+    return perf_counter_ns() - start
+
+
+def _staged(work, n: int) -> int:  # noqa: ANN001
+    stage = otelml.stage("fusion")
+    start = perf_counter_ns()
+    for _ in range(n):
+        with stage:
+            work()
+    return perf_counter_ns() - start

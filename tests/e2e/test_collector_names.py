@@ -1,0 +1,244 @@
+"""A real collector gives every metric of the registry the Prometheus name, labels and buckets that we say it has."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
+
+from otelml.semconv._generated import METRICS
+from otelml.semconv.model import Metric
+from otelml.semconv.prometheus import PROMOTED_RESOURCE_ATTRIBUTES, label_name, prometheus_name
+
+PATIENCE_S = 60
+"""How long to wait for a server or for data: there for a hang, never to measure."""
+
+CONFIG = """
+receivers:
+  otlp:
+    protocols:
+      http:
+        endpoint: 127.0.0.1:{otlp_port}
+processors:
+  memory_limiter:
+    check_interval: 1s
+    limit_mib: 512
+exporters:
+  prometheus:
+    endpoint: 127.0.0.1:{scrape_port}
+    translation_strategy: UnderscoreEscapingWithSuffixes
+    resource_to_telemetry_conversion:
+      enabled: true
+service:
+  telemetry:
+    metrics:
+      level: none
+  pipelines:
+    metrics:
+      receivers: [otlp]
+      processors: [memory_limiter]
+      exporters: [prometheus]
+"""
+
+RESOURCE = {"service.name": "train", "host.name": "node1", "ml.distributed.rank": 2}
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
+ADDED_BY_THE_COLLECTOR = ("job", "instance", "otel_scope_", "le")
+
+# Names and units that the registry has no example of, so that the rules are checked and not only their use.
+OTHERS = (
+    Metric("ml.example.total", "counter", "1", ""),
+    Metric("ml.example.total.rows", "counter", "{row}", ""),
+    Metric("ml.example.total.bytes", "gauge", "By", ""),
+    Metric("ml.example.total.level", "gauge", "1", ""),
+    Metric("ml.example.ratio", "gauge", "1", ""),
+    Metric("ml.example.ratio.level", "gauge", "1", ""),
+    Metric("ml.example.share", "updowncounter", "1", ""),
+    Metric("ml.example.share.counted", "counter", "1", ""),
+    Metric("ml.example.share.spread", "histogram", "1", ""),
+    Metric("ml.example.seconds", "gauge", "s", ""),
+    Metric("ml.example.bytes.read", "counter", "By", ""),
+    Metric("ml.example.rate", "gauge", "{row}/s", ""),
+    Metric("ml.example.speed", "gauge", "m/s", ""),
+    Metric("ml.example.io", "updowncounter", "By/s", ""),
+    Metric("ml.example.per.second", "gauge", "By/s", ""),
+    Metric("ml.example.fill", "gauge", "%", ""),
+    Metric("ml.example.big", "gauge", "TiBy", ""),
+    Metric("ml.example.odd", "gauge", "foo_bar", ""),
+    Metric("ml.example.days", "gauge", "d", ""),
+    Metric("ml.example.wait", "histogram", "ms", ""),
+    Metric("ml.example_under__score", "gauge", "", ""),
+    Metric("ml.example-dash/slash", "gauge", "", ""),
+)
+
+
+@dataclass
+class Collector:
+    """A running collector."""
+
+    otlp_url: str
+    scrape_url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def scrape(self) -> dict[str, Family]:
+        """The metric families that it serves now, by name; none while it does not answer."""
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            with urllib.request.urlopen(self.scrape_url, timeout=PATIENCE_S) as response:
+                text = response.read().decode()
+        except urllib.error.URLError:
+            return {}
+        return {family.name: family for family in text_string_to_metric_families(text)}
+
+    def wait_for(self, count: int) -> dict[str, Family]:
+        """The families, once it serves at least `count` of them, and what there is when that takes too long."""
+        end = time.monotonic() + PATIENCE_S
+        while len(found := self.scrape()) < count and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
+
+
+@pytest.fixture
+def collector(otelcol: Path, tmp_path: Path) -> Iterator[Collector]:
+    """A collector that takes OTLP/HTTP and is scraped, both on ports that were free."""
+    otlp_port, scrape_port = free_ports(2)
+    config, log = tmp_path / "collector.yaml", tmp_path / "collector.log"
+    config.write_text(CONFIG.format(otlp_port=otlp_port, scrape_port=scrape_port))
+    with log.open("wb") as output:
+        process = subprocess.Popen([otelcol, "--config", config], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_until_open(otlp_port, process, log)
+        yield Collector(f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{scrape_port}/metrics", process, log)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody listens on, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when something listens on `port`."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"nothing listens on port {port}: {log.read_text()}")
+
+
+def send(specs: list[Metric], url: str) -> None:
+    """One point of every metric, with the first of its attributes, from the plain SDK."""
+    exporter = OTLPMetricExporter(endpoint=f"{url}/v1/metrics")
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=float("inf"))
+    provider = MeterProvider([reader], Resource(RESOURCE), shutdown_on_exit=False)
+    meter = provider.get_meter("test")
+    for spec in specs:
+        attributes = dict.fromkeys(spec.attributes, "x")
+        if spec.kind == "counter":
+            meter.create_counter(spec.name, spec.unit, spec.brief).add(1, attributes)
+        elif spec.kind == "updowncounter":
+            meter.create_up_down_counter(spec.name, spec.unit, spec.brief).add(1, attributes)
+        elif spec.kind == "gauge":
+            meter.create_gauge(spec.name, spec.unit, spec.brief).set(1, attributes)
+        else:
+            bounds = None if spec.bounds is None else list(spec.bounds)
+            histogram = meter.create_histogram(
+                spec.name, spec.unit, spec.brief, explicit_bucket_boundaries_advisory=bounds
+            )
+            histogram.record(1, attributes)
+    assert provider.force_flush(PATIENCE_S * 1000)
+    provider.shutdown()
+
+
+def sample_names(specs: list[Metric]) -> set[str]:
+    """The names that samples of `specs` have according to `prometheus_name`."""
+    return {prometheus_name(spec) + suffix for spec in specs for suffix in SUFFIXES.get(spec.kind, ("",))}
+
+
+def scraped_names(families: dict[str, Family]) -> set[str]:
+    """The names of all samples, but for what describes the target."""
+    return {s.name for family in families.values() for s in family.samples} - {"target_info"}
+
+
+def test_the_collector_makes_the_names_we_say(collector: Collector) -> None:
+    """Every metric of the registry, and names and units that are more difficult, has `prometheus_name`'s name."""
+    specs = [*METRICS.values(), *OTHERS]
+    send(specs, collector.otlp_url)
+    families = collector.wait_for(len(specs))
+    wrong = {spec.name for spec in specs if not sample_names([spec]) <= scraped_names(families)}
+    assert (wrong, scraped_names(families) - sample_names(specs)) == (set(), set())
+
+
+def test_the_collector_makes_the_labels_and_buckets_we_say(collector: Collector) -> None:
+    """Attributes and promoted resource attributes are labels, and bounds are buckets, as they were declared."""
+    specs = list(METRICS.values())
+    send(specs, collector.otlp_url)
+    families = collector.wait_for(len(specs))
+    samples = {s.name: s for family in families.values() for s in family.samples}
+    promoted = {label_name(key): str(RESOURCE[key]) for key in PROMOTED_RESOURCE_ATTRIBUTES}
+    for spec in specs:
+        name = prometheus_name(spec)
+        labels = samples[name + SUFFIXES.get(spec.kind, ("",))[0]].labels
+        own = {key: value for key, value in labels.items() if not key.startswith(ADDED_BY_THE_COLLECTOR)}
+        assert own == promoted | dict.fromkeys(map(label_name, spec.attributes), "x"), spec.name
+        if spec.bounds:
+            assert buckets(families[name]) == [*spec.bounds, float("inf")], spec.name
+
+
+def buckets(family: Family) -> list[float]:
+    """The upper bounds of a histogram."""
+    return [float(s.labels["le"]) for s in family.samples if s.name.endswith("_bucket")]
+
+
+PROGRAM = """
+import otelml
+from otelml.semconv import _generated as semconv
+otelml.configure(service_name="train")
+with otelml.stage("encode", items=3):
+    pass
+otelml.gauge(semconv.METRIC_ML_TRAINING_PROGRESS).bind().set(0.5)
+"""
+
+
+def test_a_program_with_otelml_reaches_the_collector(collector: Collector, tmp_path: Path) -> None:
+    """A short program that only calls `configure` has its metrics in the collector, by the names of the registry."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_url, "OTEL_TRACES_EXPORTER": "none"}
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, timeout=PATIENCE_S, check=True,
+        env={**kept, **variables, "OTEL_LOGS_EXPORTER": "none", "RANK": "2"},
+    )  # fmt: skip
+    families = collector.wait_for(3)
+    values = {s.name: s.value for family in families.values() for s in family.samples}
+    assert values["ml_stage_items_total"] == 3
+    assert values["ml_stage_duration_seconds_count"] == 1
+    assert values["ml_training_progress_ratio"] == 0.5
+    assert families["ml_training_progress_ratio"].samples[0].labels["ml_distributed_rank"] == "2"
+    duration = METRICS["ml.stage.duration"]
+    assert buckets(families["ml_stage_duration_seconds"]) == [*duration.bounds, float("inf")]
