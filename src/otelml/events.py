@@ -27,7 +27,7 @@ FIELDS = "_otelml_fields"
 bridged = False
 """Whether the log bridge is installed, which sets this: without it, what no handler wants need not be made."""
 
-_RESERVED = frozenset({"message", "asctime", "taskName", "event", "otel.event.name"})
+_RESERVED = frozenset({"message", "asctime", "event", "otel.event.name"})
 
 
 def emit(

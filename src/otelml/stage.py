@@ -331,6 +331,9 @@ class Stage:
         return staged
 
 
+_DEPTH = 6
+
+
 class LoggedStage(Stage):
     """A stage that writes `stage_start` and `stage_complete` (or `stage_error`) events around its block.
 
@@ -338,9 +341,11 @@ class LoggedStage(Stage):
     is not in the duration.
     """
 
-    __slots__ = ("_logger",)
+    __slots__ = ("_depth", "_logger")
 
     _logger: logging.Logger | None
+    # Frames from `events.emit` up to the user's own, whose place the events carry.
+    _depth: int
 
     def __enter__(self) -> Stage:
         return self._enter_slowly()
@@ -368,7 +373,11 @@ class LoggedStage(Stage):
         if self.items is not None:
             known["items"] = self.items
         with internal.guard("stage"):
-            events.emit(event, level=level, message=message, logger=self._logger, **(self.attributes | known))
+            events.emit(event, self.attributes | known, level=level, message=message, logger=self._logger, stacklevel=self._depth)
+
+    def __call__(self, function: F) -> F:
+        self._depth = _DEPTH + 1
+        return super().__call__(function)
 
     def _wrap_function(self, function: Any) -> Any:
         @functools.wraps(function)
@@ -389,13 +398,13 @@ class NoopStage:
     def __enter__(self) -> NoopStage:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, exc_type: object, exc: object, tb: object) -> None:
         return None
 
     async def __aenter__(self) -> NoopStage:
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, exc_type: object, exc: object, tb: object) -> None:
         return None
 
     def __call__(self, function: F) -> F:
@@ -612,10 +621,17 @@ def _detach(token: Any) -> None:
 
 # -- the public function
 
-_mode: str | None = None
+_names = stage_names.names
+_log_all = False
+
+if TYPE_CHECKING:
+
+    def stage(
+        name: str, *, items: int | None = None, log: bool | logging.Logger = False, **attributes: Any
+    ) -> Stage: ...
 
 
-def stage(name: str, *, items: int | None = None, log: bool | logging.Logger = False, **attributes: Any) -> Stage:
+def _stage_on(name: str, *, items: int | None = None, log: bool | logging.Logger = False, **attributes: Any) -> Stage:
     """Measure a piece of work: `with otelml.stage("encode", items=len(batch)):`, or `@otelml.stage("encode")`.
 
     Records `ml.stage.duration` (seconds, every time), counts `ml.stage.items`, and makes a span within the budget
@@ -632,8 +648,8 @@ def stage(name: str, *, items: int | None = None, log: bool | logging.Logger = F
     Raises:
         TypeError: `name` is not a string.
     """
-    if log or _mode != "on":
-        return _unusual(name, items, log, attributes)
+    if log or _log_all:
+        return _logged(name, items, log, attributes)
     # Filled here and not by an __init__: a call of a class with keywords costs 240 ns more.
     made = Stage()
     made.name = name
@@ -644,29 +660,36 @@ def stage(name: str, *, items: int | None = None, log: bool | logging.Logger = F
     return made
 
 
-_names = stage_names.names
+def _stage_off(name: str, *, items: int | None = None, log: bool | logging.Logger = False, **attributes: Any) -> Any:
+    """`stage` where telemetry is off for good: what can still be done is to write the log pair."""
+    return _logged(name, items, log, attributes) if log else _NOOP
 
 
-def _unusual(name: str, items: int | None, log: bool | logging.Logger, attributes: dict[str, Any]) -> Stage:
-    global _mode  # noqa: PLW0603 - one decision a process
-    if _mode is None:
-        _mode = "off" if not instruments.active() else "logged" if settings.current().stage_logs else "on"
-        if not log:
-            return stage(name, items=items, **attributes)
-    if log or _mode == "logged":
-        logged = LoggedStage()
-        logged.name, logged.items, logged.attributes = name, items, attributes
-        logged._state = stage_names.of(name)  # noqa: SLF001
-        logged._start = logged._cell = logged._span = None  # noqa: SLF001
-        logged._logger = None if isinstance(log, bool) else log  # noqa: SLF001
-        return logged
-    return _NOOP  # type: ignore[no-any-return]
+def _logged(name: str, items: int | None, log: bool | logging.Logger, attributes: dict[str, Any]) -> LoggedStage:
+    made = LoggedStage()
+    made.name, made.items, made.attributes = name, items, attributes
+    made._state = stage_names.of(name)
+    made._start = made._cell = made._span = None
+    made._logger = None if isinstance(log, bool) else log
+    made._depth = _DEPTH
+    return made
 
 
 def reset() -> None:
-    """Decide anew whether stages are on: for tests, and after the settings changed."""
-    global _mode  # noqa: PLW0603
-    _mode = None
+    """Read again whether all stages write their log pair: when the settings change."""
+    global _log_all  # noqa: PLW0603
+    _log_all = settings.current().stage_logs
+
+
+def __getattr__(attribute: str) -> Any:
+    # `stage` is one of two functions, chosen at its first use, so that neither asks at every call.
+    if attribute != "stage":
+        raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
+    reset()
+    chosen = _stage_on if instruments.active() else _stage_off
+    chosen.__name__ = chosen.__qualname__ = "stage"
+    globals()["stage"] = chosen
+    return chosen
 
 
 settings.change_hooks += [reset, stage_names.clear]

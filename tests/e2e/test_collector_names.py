@@ -83,6 +83,12 @@ OTHERS = (
     Metric("ml.example.wait", "histogram", "ms", ""),
     Metric("ml.example_under__score", "gauge", "", ""),
     Metric("ml.example-dash/slash", "gauge", "", ""),
+    Metric("ml.example.half", "gauge", "By{row}", ""),
+    Metric("ml.example.none", "gauge", "{row}/{batch}", ""),
+    Metric("ml.example.each", "gauge", "By/{row}", ""),
+    Metric("ml.example.space", "gauge", "foo bar", ""),
+    Metric("ml.example.week", "counter", "By/w", ""),
+    Metric("ml.example.labels", "gauge", "", "", attributes=("a__b..c", "9lives", "user-id", "Größe")),
 )
 
 
@@ -123,7 +129,9 @@ def collector(otelcol: Path, tmp_path: Path) -> Iterator[Collector]:
         process = subprocess.Popen([otelcol, "--config", config], stdout=output, stderr=subprocess.STDOUT)
     try:
         wait_until_open(otlp_port, process, log)
-        yield Collector(f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{scrape_port}/metrics", process, log)
+        yield Collector(
+            f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{scrape_port}/metrics", process, log
+        )
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
@@ -197,7 +205,7 @@ def test_the_collector_makes_the_names_we_say(collector: Collector) -> None:
 
 def test_the_collector_makes_the_labels_and_buckets_we_say(collector: Collector) -> None:
     """Attributes and promoted resource attributes are labels, and bounds are buckets, as they were declared."""
-    specs = list(METRICS.values())
+    specs = [*METRICS.values(), *OTHERS]
     send(specs, collector.otlp_url)
     families = collector.wait_for(len(specs))
     samples = {s.name: s for family in families.values() for s in family.samples}

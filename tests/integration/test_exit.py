@@ -195,8 +195,8 @@ def test_ctrl_c_is_a_keyboard_interrupt(program: Any) -> None:
     process = program.start(
         SOME_TELEMETRY
         + """
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(1000)
     finally:
         work(7)

@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(program: Any) -> None:
     assert done.stdout == "result\n"
     (about_files, at_the_end) = done.stderr.splitlines()
     assert "cannot write telemetry" in about_files
-    assert "not delivered when the program ended: 200 spans (files), 200 log records (files)" in at_the_end
+    assert at_the_end.startswith("otelml: not delivered when the program ended: 200 spans (files), ")
     assert (program.folder / "telemetry").read_text() == "in the way"
 
 

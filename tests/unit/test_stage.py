@@ -494,3 +494,12 @@ class TestLogPair:
             ("robocache", "Starting fusion"),
             ("robocache", "Completed fusion"),
         ]
+        assert {(r.module, r.funcName) for r in caplog.records} == {("test_stage", "test_to_a_logger_of_ones_own")}
+
+    def test_attributes_named_like_arguments_of_a_logging_call(self) -> None:
+        """Attributes called `level` or `message` reach the events under their own names."""
+        with testing.capture() as telemetry:
+            with otelml.stage("work", log=True, level="high", message="hello"):
+                pass
+            record = telemetry.logs[0].log_record
+            assert (record.attributes["level"], record.attributes["message"]) == ("high", "hello")

@@ -386,7 +386,7 @@ class Instrument:
     def tell_non_finite(self, bound: Bound, n: int) -> None:
         """Emit the `non_finite` event, once a series; the values themselves are counted."""
         key = f"non_finite:{self.name}:{attributes_key(bound.attributes)}"
-        if internal._first_time(key):  # noqa: SLF001 - same package
+        if internal.first_time(key):
             internal.defer(lambda: _emit_non_finite(self.name, bound.attributes, n))
 
 
@@ -395,7 +395,8 @@ def _emit_non_finite(name: str, attributes: Mapping[str, Value], n: int) -> None
 
     from otelml import events
 
-    events.emit("non_finite", level=logging.WARNING, message=f"{name} was not finite", metric=name, count=n, **attributes)
+    fields = {**attributes, "metric": name, "count": n}
+    events.emit("non_finite", fields, level=logging.WARNING, message=f"{name} was not finite")
 
 
 class Counter(Instrument):

@@ -44,15 +44,15 @@ def totals() -> dict[tuple[str, str, str], int]:
 
 
 def warn_once(key: str, message: str, *args: object) -> None:
-    """Log one WARNING on logger `otelml.internal` for each `key`, however often it is called."""
-    if _first_time(key):
-        _logger.warning(message, *args)
+    """Log one WARNING on logger `otelml.internal` for each `key`, however often it is called; never raises."""
+    if first_time(key):
+        _say(message, *args)
 
 
 def defer_warning(key: str, message: str, *args: object) -> None:
     """Like `warn_once`, said later by the drain thread: for callers that hold a lock."""
-    if _first_time(key):
-        defer(lambda: _logger.warning(message, *args))
+    if first_time(key):
+        defer(lambda: _say(message, *args))
 
 
 def defer(action: Callable[[], object]) -> None:
@@ -70,7 +70,15 @@ def run_deferred() -> None:
             _deferred.pop(0)()
 
 
-def _first_time(key: str) -> bool:
+def _say(message: str, *args: object) -> None:
+    try:
+        _logger.warning(message, *args)
+    except Exception as problem:  # noqa: BLE001 - a handler of the user's may raise anything, and here it is our call
+        count("errors", "internal", type(problem).__name__)
+
+
+def first_time(key: str) -> bool:
+    """Whether nothing has been said under `key` yet; from this call on it has."""
     with _lock:
         if key in _said or len(_said) >= MAX_SAID:
             return False

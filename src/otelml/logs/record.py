@@ -48,7 +48,6 @@ THREAD_NAME = "thread.name"
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
     "asctime",
     "message",
-    "taskName",
 }
 # OpenTelemetry's logging instrumentation writes the span's ids into the record: the trace context has them.
 _CORRELATION = frozenset({"otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName"})

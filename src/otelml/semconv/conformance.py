@@ -1,4 +1,4 @@
-"""Checks recorded telemetry against the registry. It knows the SDK's records by their looks, so that it needs no SDK."""
+"""Checks recorded telemetry against the registry. Knows the SDK's records by their looks, so that it needs no SDK."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def assert_conforms(metrics_data: Any = None, spans: Iterable[Any] = (), logs: I
         raise AssertionError("\n".join((f"{len(found)} of the registry's rules are broken:", *found)))
 
 
-def violations(
-    metrics_data: Any = None, spans: Iterable[Any] = (), logs: Iterable[Any] = ()
-) -> list[str]:
+def violations(metrics_data: Any = None, spans: Iterable[Any] = (), logs: Iterable[Any] = ()) -> list[str]:
     """What does not conform, a sentence each, in the order found, each once; the same arguments as above."""
     found = [
         *(problem for metric in _metrics(metrics_data) for problem in _of_metric(metric)),
@@ -78,7 +76,9 @@ def _kind(data: Any) -> str:
 
 def _of_value(spec: Metric, point: Any) -> Iterator[str]:
     if spec.kind == "histogram":
-        bounds = getattr(point, "explicit_bounds", None)  # an exponential histogram, which a view may ask for, has none
+        bounds = getattr(
+            point, "explicit_bounds", None
+        )  # an exponential histogram, which a view may ask for, has none
         if None not in (bounds, spec.bounds) and tuple(bounds) != spec.bounds:
             yield f"metric {spec.name}: bounds are {tuple(bounds)}, not {spec.bounds}"
         is_right = spec.value_type != "int" or float(point.sum).is_integer()

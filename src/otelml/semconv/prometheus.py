@@ -43,50 +43,41 @@ _UNITS = {
     "1": "",
 }
 _PER = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
-
-_FORBIDDEN = re.compile(r"[^a-zA-Z0-9]+")
+_FOREIGN = re.compile(r"[^a-zA-Z0-9:]+")
+_FOREIGN_IN_LABEL = re.compile(r"[^a-zA-Z0-9]+")
 
 
 def prometheus_name(metric: Metric) -> str:
-    """The name of `metric`'s series; of a histogram the name without `_bucket`, `_sum` and `_count`."""
-    return series_name(metric.name, metric.kind, metric.unit)
-
-
-def series_name(name: str, kind: str, unit: str) -> str:
-    """`prometheus_name` of a metric that is in no registry: its OTel name, kind (`counter`, ...) and unit (UCUM)."""
-    words = [word for word in _FORBIDDEN.split(name) if word]
-    words += [suffix for suffix in _unit_suffixes(unit) if suffix not in words]
-    if kind == "counter":
+    """The name of `metric`'s series; of a histogram the name without `_bucket`, `_sum`, `_count`."""
+    words = [word for word in _FOREIGN.split(metric.name) if word]
+    words += [word for word in unit_words(metric.unit) if word not in words]
+    if metric.kind == "counter":
         words = [word for word in words if word != "total"] + ["total"]
-    elif kind == "gauge" and unit == "1":
+    elif metric.kind == "gauge" and metric.unit == "1":
         words = [word for word in words if word != "ratio"] + ["ratio"]
-    made = "_".join(words)
-    return f"_{made}" if made[:1].isdigit() else made
+    name = "_".join(words)
+    return f"_{name}" if name[:1].isdigit() else name
 
 
 def gauge_unit(unit: str) -> str:
-    """The unit with which OTel Python's own Prometheus exporter gives a gauge of `unit` this name.
-
-    That exporter adds nothing for a ratio, and spells out an annotation that stands for a part of a unit (`J/{token}`).
-    """
-    return "ratio" if unit == "1" else "_".join(_unit_suffixes(unit))
+    """The unit with which OTel Python's own Prometheus exporter gives a gauge of `unit` its name."""
+    return "ratio" if unit == "1" else "_".join(unit_words(unit))
 
 
 def label_name(key: str) -> str:
     """The label that an attribute becomes."""
-    return _FORBIDDEN.sub("_", key)
+    name = _FOREIGN_IN_LABEL.sub("_", key)
+    return f"key_{name}" if name[:1].isdigit() else name
 
 
-def _unit_suffixes(unit: str) -> list[str]:
-    """What a unit adds to a name: `By/s` gives `bytes` and `per_second`, an annotation such as `{loss}` nothing."""
+def unit_words(unit: str) -> list[str]:
+    """What a unit adds to a name: `By/s` gives `bytes` and `per_second`; a unit with an annotation nothing."""
     main, _, per = unit.partition("/")
-    suffixes = []
-    if word := _unit_word(main, _UNITS):
-        suffixes.append(word)
-    if word := _unit_word(per, _PER):
-        suffixes.append(f"per_{word}")
-    return suffixes
+    words = [] if "{" in main else [_cleaned(_UNITS.get(main, main))]
+    if per and "{" not in per:
+        words.append(f"per_{_cleaned(_PER.get(per, per))}")
+    return [word for word in words if word]
 
 
-def _unit_word(unit: str, known: dict[str, str]) -> str:
-    return "" if "{" in unit else _FORBIDDEN.sub("_", known.get(unit, unit)).strip("_")
+def _cleaned(unit: str) -> str:
+    return _FOREIGN.sub("_", unit).strip("_")

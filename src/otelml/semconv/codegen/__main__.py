@@ -39,18 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         files = render_files(options.root)
     except RegistryError as problem:
-        print(f"The registry is broken: {problem}", file=sys.stderr)
-        return 2
+        parser.exit(2, f"The registry is broken: {problem}\n")
     different = find_differences(files)
     names = [str(path.relative_to(options.root)) for path in different]
-    if options.check:
-        if names:
-            print(f"Not what the registry gives: {', '.join(names)}. Run `make generate`.", file=sys.stderr)
-        return 1 if names else 0
+    if options.check and names:
+        parser.exit(1, f"Not what the registry gives: {', '.join(names)}. Run `make generate`.\n")
     for path in different:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[path], encoding="utf-8")
-    print(f"Written: {', '.join(names)}" if names else "Everything is up to date")
+    sys.stdout.write(f"Written: {', '.join(names)}\n" if names else "Everything is up to date\n")
     return 0
 
 

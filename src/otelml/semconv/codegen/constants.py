@@ -38,10 +38,7 @@ def render(registry: Registry) -> str:
         _HEAD,
         *(f"{constant(a.key)} = {_text(a.key)}\n" for a in attributes),
         "\n",
-        *(
-            f"{name} = {_sequence([repr(bound) for bound in values], '')}\n"
-            for values, name in bounds.items()
-        ),
+        *(f"{name} = {_sequence(list(map(repr, values)), '')}\n" for values, name in bounds.items()),
         "\n",
         *(f"METRIC_{constant(metric.name)} = {_metric(metric, bounds)}\n" for metric in metrics),
         "\n",
@@ -112,9 +109,8 @@ def _span(span: Span) -> str:
 
 
 def _keys(name: str, keys: Sequence[str]) -> list[str]:
-    return (
-        [f"{name}={_sequence([constant(key) for key in keys], '    ', before=len(name) + 1)}"] if keys else []
-    )
+    constants = [constant(key) for key in keys]
+    return [f"{name}={_sequence(constants, '    ', before=len(name) + 1)}"] if keys else []
 
 
 def _table(name: str, kind: str, key: str, rows: list[str]) -> str:

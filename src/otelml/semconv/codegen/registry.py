@@ -158,9 +158,7 @@ def _references(
     for reference in declared.get("attributes", ()):
         if "ref_group" in reference:
             if reference["ref_group"] not in groups:
-                raise RegistryError(
-                    f"{name} refers to the group {reference['ref_group']}, which is not declared"
-                )
+                raise RegistryError(f"{name} refers to the group {reference['ref_group']}, declared nowhere")
             yield from _references(registry, groups, name, groups[reference["ref_group"]])
             continue
         if reference["ref"] not in registry.attributes:
@@ -182,18 +180,20 @@ def _reference(declared: Document) -> Reference:
 def _add_metrics(registry: Registry, groups: dict[str, Document], documents: list[Document]) -> None:
     imported = {name for document in documents for name in (document.get("imports") or {}).get("metrics", ())}
     for declared in _all(documents, "metrics"):
-        _add_metric(registry, groups, declared["name"], declared, declared["instrument"], declared["unit"])
+        _add_metric(registry, groups, declared, declared)
     for declared in _all(documents, "metric_refinements"):
-        name, more = declared["ref"], extras(declared)
+        name = declared["ref"]
         if name not in imported:
             raise RegistryError(f"{declared['id']} refines {name}, which is not imported")
         registry.upstream.add(name)
-        _add_metric(registry, groups, name, declared, more["instrument"], more["unit"])
+        _add_metric(registry, groups, declared, {"name": name, **extras(declared)})
 
 
 def _add_metric(
-    registry: Registry, groups: dict[str, Document], name: str, declared: Document, kind: str, unit: str
+    registry: Registry, groups: dict[str, Document], declared: Document, identity: Document
 ) -> None:
+    """`identity` has name, instrument and unit, which of an imported metric stand elsewhere than of our own."""
+    name, kind = identity["name"], identity["instrument"]
     _declare(registry, "metric", name, declared)
     references = registry.references["metric", name] = tuple(_references(registry, groups, name, declared))
     more = extras(declared)
@@ -203,7 +203,7 @@ def _add_metric(
     registry.metrics[name] = Metric(
         name=name,
         kind=kind,
-        unit=unit,
+        unit=identity["unit"],
         brief=_one_line(declared["brief"]),
         attributes=tuple(reference.key for reference in references),
         value_type=declared["annotations"]["code_generation"]["metric_value_type"],

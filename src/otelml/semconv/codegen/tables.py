@@ -54,9 +54,10 @@ def _code(*names: str) -> str:
 
 
 def _metrics(registry: Registry) -> str:
+    promoted = _code(*map(label_name, PROMOTED_RESOURCE_ATTRIBUTES))
     parts = [
-        "Attributes in bold are on every point. Resource attributes that are labels of every series in Prometheus: "
-        f"{_code(*map(label_name, PROMOTED_RESOURCE_ATTRIBUTES))}. Names under `hw.` are OpenTelemetry's own.\n"
+        "Attributes in bold are on every point. Names under `hw.` are OpenTelemetry's own.\n",
+        f"Every series in Prometheus also has the labels {promoted}, from the resource.\n",
     ]
     for heading, prefixes in AREAS:
         metrics = [m for name, m in sorted(registry.metrics.items()) if name.startswith(prefixes)]
@@ -105,7 +106,7 @@ def _keys(references: Iterable[Reference]) -> str:
 
 def _attributes(registry: Registry) -> str:
     head = ("Key", "Type", "Values", "In Prometheus", "What it says")
-    rows = {True: [], False: []}  # type: dict[bool, list[tuple[str, ...]]]
+    rows: dict[bool, list[tuple[str, ...]]] = {True: [], False: []}
     for key, attribute in sorted(registry.attributes.items()):
         if "." in key:
             values = _code(*map(str, attribute.members)) or _examples(registry, key)
@@ -138,8 +139,8 @@ def _notes(registry: Registry, sort: str) -> list[str]:
 
 def _events(registry: Registry) -> str:
     parts = [
-        "Log records with a name. In OTel the name begins with `ml.`; in the flat JSON files it is the field `event`, "
-        "without that. A field may be missing unless it says so; more fields are welcome.\n"
+        "Log records with a name. In the flat JSON files it is the field `event`, without `ml.`.\n",
+        "A field is there where it says `required`; more fields are welcome.\n",
     ]
     for name, event in sorted(registry.events.items()):
         parts += [f"## `{name}`\n", f"{event.brief} Level {event.level}.\n"]
@@ -182,8 +183,8 @@ def _spans(registry: Registry) -> str:
 
 def _resource(registry: Registry) -> str:
     parts = [
-        "What all telemetry of a process says about it. What is unknown is left out. Labels of every series in "
-        f"Prometheus: {_code(*PROMOTED_RESOURCE_ATTRIBUTES)}.\n",
+        "What all telemetry of a process says about it. What is unknown is left out.\n",
+        f"Labels of every series in Prometheus are {_code(*PROMOTED_RESOURCE_ATTRIBUTES)}.\n",
         _reference_table(registry, "Attribute", registry.references["group", RESOURCE_GROUP]),
     ]
     for (sort, name), declared in sorted(registry.declared.items()):
