@@ -42,6 +42,8 @@ clean: ## Remove what the other targets made here
 	@echo "Installing into .venv (once; a minute or so) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP_INSTALL) -e '.[test,demo,dev]'
+	@# Apart from the rest, for the test that has two distributions: installed here it would be the one that runs.
+	@$(PIP_INSTALL) --upgrade --no-deps --target .venv/beside opentelemetry-distro
 	@touch $@
 
 .venv/.bench: .venv/.installed

@@ -1,1 +1,1 @@
-"""Benchmarks: what telemetry costs, as ratios against the floor of any timing and against what a user would take instead."""
+"""Benchmarks: what telemetry costs, as ratios against the floor of any timing and against what users take instead."""

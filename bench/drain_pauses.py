@@ -8,7 +8,7 @@ import sys
 import threading
 from time import perf_counter, perf_counter_ns, sleep
 
-import numpy as np  # as an ML program has
+import numpy as np  # noqa: F401 - as an ML program has; the drain uses it where it is there
 import psutil
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -41,12 +41,12 @@ def _pauses() -> bool:
     fine = ours <= PAUSE_LIMIT_MS
     print(
         f"\ndraining 1 M values pauses another thread for at most {ours:.1f} ms (median of 7 runs; a plain Python loop "
-        f"beside it: {rival:.1f} ms, the interpreter's switch interval); limit {PAUSE_LIMIT_MS} ms  {'ok' if fine else 'OVER'}"
+        f"beside it: {rival:.1f} ms, the interpreter's switch interval); limit {PAUSE_LIMIT_MS} ms  {_verdict(fine)}"
     )
     return fine
 
 
-def _longest_gap_during(work) -> int:  # noqa: ANN001
+def _longest_gap_during(work) -> int:
     """ns between two readings of the clock by this thread, at most, while another thread does the work."""
     thread = threading.Thread(target=work)
     longest, last = 0, perf_counter_ns()
@@ -73,8 +73,8 @@ def _memory_at_a_steady_rate() -> bool:
     grown = (most - before) / 2**20
     fine = grown <= MEMORY_LIMIT_MIB
     print(
-        f"10 M records at 1 M a second: memory grows by {grown:.0f} MiB at its most (took {perf_counter() - start:.1f} s); "
-        f"limit {MEMORY_LIMIT_MIB} MiB  {'ok' if fine else 'OVER'}"
+        f"10 M records at 1 M a second: memory grows by {grown:.0f} MiB at its most "
+        f"(took {perf_counter() - start:.1f} s); limit {MEMORY_LIMIT_MIB} MiB  {_verdict(fine)}"
     )
     return fine
 
@@ -90,27 +90,34 @@ def _tight_loop() -> bool:
         most = max(most, len(series.buffer))
     table.drain_now(everything=True)
     lost = recorded - series.total().count
-    assert np.__version__
     fine = most <= bound_module.MAX_BUFFERED + 2_000_000 and lost == 0
     print(
         f"a loop that only records ({recorded / 3e6:.0f} M/s) buffers {most / 1e6:.2f} M values at most "
-        f"({most * 32 / 2**20:.0f} MiB), {lost} lost; bound {bound_module.MAX_BUFFERED / 1e6:.0f} M a series  {'ok' if fine else 'OVER'}"
+        f"({most * 32 / 2**20:.0f} MiB), {lost} lost; bound {bound_module.MAX_BUFFERED / 1e6:.0f} M a series  "
+        f"{_verdict(fine)}"
     )
     return fine
 
 
 def _import_time() -> bool:
     """`import otelml` against a bare interpreter, each the best of 15 starts, interleaved."""
-    best = {"pass": float("inf"), "import otelml": float("inf")}
+    codes = ("pass", "import otelml")
+    best = dict.fromkeys(codes, float("inf"))
     for _ in range(15):
-        for code in best:
+        for code in codes:
             start = perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""})
+            subprocess.run(
+                [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+            )
             best[code] = min(best[code], perf_counter() - start)
     bare, ours = best.values()
     fine = ours <= 2 * bare
     print(
         f"import otelml: {ours * 1e3:.1f} ms against {bare * 1e3:.1f} ms for a bare interpreter, {ours / bare:.2f} x; "
-        f"limit 2 x  {'ok' if fine else 'OVER'}"
+        f"limit 2 x  {_verdict(fine)}"
     )
     return fine
+
+
+def _verdict(fine: bool) -> str:
+    return "ok" if fine else "OVER"

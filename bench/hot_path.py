@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, Histogram
 import otelml
 from bench import measure
 from bench.measure import Row
-from otelml import stage_names
 from otelml.instruments import drain, table, timer
+from otelml.stages import names as stage_names
 
 CALLS = 4000
 
@@ -36,7 +36,14 @@ def run() -> bool:
     f, p = best.pop("F"), best["prometheus_client observe (P)"]
     share, many = _drain_share(), _record_many()
     rows = [_row(name, ns, f) for name, ns in best.items()]
-    rows.append(Row("... bound record and its share of the drain", best["bound record"] + share, "0.3 P", best["bound record"] + share <= 0.3 * p))
+    rows.append(
+        Row(
+            "... bound record and its share of the drain",
+            best["bound record"] + share,
+            "0.3 P",
+            best["bound record"] + share <= 0.3 * p,
+        )
+    )
     rows.append(Row("record_many, a value", many, "0.1 F", many <= 0.1 * f))
     fine = measure.show("Recording and stages (stages out of budget)", rows, f, p)
     return _disabled(f, p) and fine
@@ -158,7 +165,9 @@ def _disabled(f: float, p: float) -> bool:
         "print(measure.interleave(loops, between=lambda: None))"
     )
     environ = {**os.environ, "OTEL_SDK_DISABLED": "true"}
-    out = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    ).stdout
     best = ast.literal_eval(out)
     own_f = best.pop("F")
     rows = [_row(f"disabled: {name}", ns * f / own_f, f) for name, ns in best.items()]

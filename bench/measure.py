@@ -25,7 +25,11 @@ class Row:
 
 
 def interleave(
-    loops: dict[str, Callable[[int], object]], *, calls: int = 4000, rounds: int = 25, between: Callable[[], object]
+    loops: dict[str, Callable[[int], object]],
+    *,
+    calls: int = 4000,
+    rounds: int = 25,
+    between: Callable[[], object],
 ) -> dict[str, float]:
     """ns a call of each loop (a function that makes `n` calls), less an empty loop's; `between` runs after each."""
     best = dict.fromkeys(["empty loop", *loops], float("inf"))

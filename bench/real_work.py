@@ -33,7 +33,7 @@ def run() -> bool:
     return slower <= LIMIT
 
 
-def _work_of_18_us():  # noqa: ANN202 - a closure
+def _work_of_18_us():
     """A numpy function over an array of a size that takes about 18 us on this machine; no BLAS, so on one thread."""
     size = 256
     while True:
@@ -43,14 +43,14 @@ def _work_of_18_us():  # noqa: ANN202 - a closure
         size += 64
 
 
-def _bare(work, n: int) -> int:  # noqa: ANN001
+def _bare(work, n: int) -> int:
     start = perf_counter_ns()
     for _ in range(n):
         work()
     return perf_counter_ns() - start
 
 
-def _staged(work, n: int) -> int:  # noqa: ANN001
+def _staged(work, n: int) -> int:
     stage = otelml.stage("fusion")
     start = perf_counter_ns()
     for _ in range(n):

@@ -1,4 +1,4 @@
-"""One stage with all three signals beside what people use today: OpenTelemetry as documented, logfire, prometheus + structlog.
+"""One stage with all three signals beside OpenTelemetry as documented, logfire, and prometheus with structlog.
 
 Shown, not limited: these calls are within the span budget, so they happen some fifty times a second.
 """
@@ -22,9 +22,9 @@ from prometheus_client import CollectorRegistry, Histogram
 import otelml
 from bench import measure
 from bench.measure import Row
-from otelml import stage_names
 from otelml.instruments import drain
 from otelml.logs import bridge
+from otelml.stages import names as stage_names
 
 
 class _NoSpans(SpanExporter):
@@ -52,13 +52,23 @@ def run() -> bool:
     meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     drain.attach(meters)
     measure.pin_to_one_core()
-    contenders = {"otelml: with span": _otelml(log=False), **_documented(traces, meters, logs), **_prometheus_structlog(), **_logfire()}
+    contenders = {
+        "otelml: with span": _otelml(log=False),
+        **_documented(traces, meters, logs),
+        **_prometheus_structlog(),
+        **_logfire(),
+    }
     bridge.install(logs)
     contenders["otelml: with span and log pair"] = _otelml(log=True)
     best = measure.interleave({"F": measure.floor, **contenders}, calls=200, rounds=15, between=_refill)
     bridge.uninstall()
     f, p = best.pop("F"), best.pop("prometheus_client observe")
-    measure.show("One stage with a recorded span (each stage within the budget)", [Row(n, ns) for n, ns in best.items()], f, p)
+    measure.show(
+        "One stage with a recorded span (each stage within the budget)",
+        [Row(n, ns) for n, ns in best.items()],
+        f,
+        p,
+    )
     return True
 
 
@@ -136,7 +146,10 @@ def _logfire() -> dict[str, Any]:
         print("logfire is not installed: left out (make bench installs it)")
         return {}
     logfire.configure(
-        send_to_logfire=False, console=False, additional_span_processors=[BatchSpanProcessor(_NoSpans())], inspect_arguments=False
+        send_to_logfire=False,
+        console=False,
+        additional_span_processors=[BatchSpanProcessor(_NoSpans())],
+        inspect_arguments=False,
     )
 
     def loop(n: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otelml import settings
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def reset_modules() -> None:
         reset = getattr(module, "reset", None) if name.startswith("otelml.") else None
         if callable(reset) and reset.__module__ == name:
             reset()
+    # Once more, and last: another module's reset may have asked for the settings.
+    settings.reset()
 
 
 def stop_machinery() -> None:

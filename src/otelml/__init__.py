@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from otelml.instruments.readout import export_prometheus, summary
     from otelml.logs.setup import get_logger, set_log_level, setup_logging
     from otelml.settings import SettingsError
-    from otelml.stage import stage
+    from otelml.stages import stage
 
 _HOME = {
     "configure": "otelml.configurator",
@@ -28,7 +28,7 @@ _HOME = {
     "SettingsError": "otelml.settings",
     "setup_logging": "otelml.logs.setup",
     "shutdown": "otelml.configurator",
-    "stage": "otelml.stage",
+    "stage": "otelml.stages",
     "summary": "otelml.instruments.readout",
     "testing": "otelml.testing",
     "up_down_counter": "otelml.instruments",
@@ -62,8 +62,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     module = import_module(home)
-    # A submodule of the same name (`stage`) has just been bound in this namespace by the import; the public name wins.
-    value = module if home == f"otelml.{name}" and not hasattr(module, name) else getattr(module, name)
+    value = module if home == f"otelml.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,8 +1,8 @@
-"""Test kit for programs that use otelml: everything recorded inside a block, in memory, and checks against the registry.
+"""Test kit for programs that use otelml: all that a block records, in memory, and checks against the registry.
 
-    with otelml.testing.capture() as telemetry:
-        train_one_step()
-    assert telemetry.value("ml.stage.items", {"ml.stage.name": "forward"}) == 32
+with otelml.testing.capture() as telemetry:
+    train_one_step()
+assert telemetry.value("ml.stage.items", {"ml.stage.name": "forward"}) == 32
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ __all__ = ["Capture", "assert_conforms", "capture"]
 class Capture:
     """What `capture()` yields: the telemetry recorded since its block began."""
 
-    def __init__(self, reader: InMemoryMetricReader, spans: InMemorySpanExporter, logs: InMemoryLogRecordExporter):
+    def __init__(
+        self, reader: InMemoryMetricReader, spans: InMemorySpanExporter, logs: InMemoryLogRecordExporter
+    ) -> None:
         self._reader, self._spans, self._logs = reader, spans, logs
         self.tick()
 

@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LAYERS = (
     ("semconv",),
     ("instruments", "events", "settings"),
-    ("stage", "stage_names", "logs"),
+    ("stages", "logs"),
     ("inference", "quantizer", "pipeline", "drift", "training", "quality", "gpu"),
     ("export", "instrumentation", "resource", "lifecycle", "configurator", "distro", "health"),
     ("analysis", "cli", "shims", "testing"),
@@ -206,15 +206,15 @@ def test_the_package_keeps_the_layer_rules() -> None:
     [
         ("semconv/model.py", "from otelml.instruments import counter", "semconv imports instruments from above"),
         ("settings.py", "def f():\n    import otelml.export.files", "settings imports export from above"),
-        ("stage.py", "from . import configurator", "stage imports configurator from above"),
+        ("stages.py", "from . import configurator", "stages imports configurator from above"),
         ("logs/setup.py", "from ..export import files", "logs imports export from above"),
         ("drift/monitor.py", "from otelml import quantizer", "drift imports quantizer, another domain room"),
         ("events.py", "import otelml", "events imports the package itself"),
         ("events.py", "from otelml import configure", "events imports the package itself"),
         ("events.py", "if TYPE_CHECKING:\n    from otelml import cli", "events imports cli from above"),
         ("common.py", "", "common has no layer"),
-        ("stage.py", "from opentelemetry.sdk.trace import Span", "stage.py imports the SDK"),
-        ("stage.py", "from opentelemetry import sdk", "stage.py imports the SDK"),
+        ("stages.py", "from opentelemetry.sdk.trace import Span", "stages.py imports the SDK"),
+        ("stages.py", "from opentelemetry import sdk", "stages.py imports the SDK"),
         ("instruments/table.py", "def f():\n    import opentelemetry.sdk", "instruments/table.py imports the SDK"),
         (
             "export/files.py",
@@ -242,8 +242,8 @@ def test_each_rule_can_fail(tmp_path: Path, path: str, code: str, said: str) -> 
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("stage.py", "from otelml import _version, events\nfrom otelml.instruments import counter"),
-        ("stage.py", "if TYPE_CHECKING:\n    import numpy\n    from opentelemetry.sdk.trace import Span"),
+        ("stages.py", "from otelml import _version, events\nfrom otelml.instruments import counter"),
+        ("stages.py", "if TYPE_CHECKING:\n    import numpy\n    from opentelemetry.sdk.trace import Span"),
         ("instruments/bound.py", "def f():\n    import numpy"),
         ("instruments/drain.py", "from opentelemetry.sdk.metrics._internal import point\npoint.f()._x"),
         (

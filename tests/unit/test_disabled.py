@@ -21,7 +21,8 @@ with otelml.stage("work", items=3, any="thing") as stage:
     stage.items = 4
 assert stage.duration_s is None
 assert decorated(5) == 5
-for make, use in ((otelml.counter, "add"), (otelml.up_down_counter, "add"), (otelml.histogram, "record"), (otelml.gauge, "set")):
+uses = {{otelml.counter: "add", otelml.up_down_counter: "add", otelml.histogram: "record", otelml.gauge: "set"}}
+for make, use in uses.items():
     instrument = make(f"my.{{make.__name__}}")
     getattr(instrument, use)(1, {{"a": "b"}})
     getattr(instrument.bind(a="b"), use)(1)
@@ -40,13 +41,18 @@ assert said.duration_s > 0
 assert not [t for t in __import__("threading").enumerate() if "otelml" in t.name]
 print("fine", "opentelemetry.sdk" in sys.modules)
 """
+HIDE = """
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith('opentelemetry.sdk'):
+            raise ImportError(name)
+sys.meta_path.insert(0, Hide())
+"""
 BLOCKS = {
     "disabled by OTEL_SDK_DISABLED": ("", {"OTEL_SDK_DISABLED": "true"}),
     "the SDK cannot be imported": ("sys.modules['opentelemetry.sdk'] = None", {}),
     "the SDK is hidden by a finder": (
-        "class Hide:\n    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.startswith('opentelemetry.sdk'):\n            raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Hide())",
+        HIDE,
         {},
     ),
 }

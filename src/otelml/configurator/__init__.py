@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -137,7 +136,7 @@ def _set_up_once(way: _Way, settings: Settings) -> _Configured:
     if reason:
         _logger.debug("otelml: nothing is set up: %s", reason)
         settings = replace(settings, sdk_disabled=True)  # so that instruments and stages cost next to nothing
-    _use(settings)
+    settings_room.set_current(settings)
     return _Configured(settings, None if reason else _set_up(way, settings, model))
 
 
@@ -174,13 +173,6 @@ def _reason_for_silence(settings: Settings, model: Any) -> str | None:
     if launch.is_worker_process() and settings.fork != "export":
         return "this is a worker process of multiprocessing, and OTELML_FORK is not export"
     return None
-
-
-def _use(settings: Settings) -> None:
-    settings_room.set_current(settings)
-    stage = sys.modules.get("otelml.stage")
-    if stage is not None:
-        stage.reset()
 
 
 def _set_up(way: _Way, settings: Settings, model: Any) -> Pipeline | None:

@@ -159,6 +159,12 @@ class _Counted:
             max_queue_size=ledger.capacity,
         )
 
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        """Hand everything to the exporter now; False when it could not deliver all of it."""
+        lost_before = self.ledger.lost
+        done: bool = super().force_flush(timeout_millis)  # type: ignore[misc]
+        return done and self.ledger.lost == lost_before
+
     def shutdown(self) -> None:
         """Deliver what waits and end; later items are let go without the SDK's message for each."""
         self.open = False

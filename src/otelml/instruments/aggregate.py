@@ -29,7 +29,9 @@ _LONG_ARRAY = 1_000_000
 def numpy_module() -> Any | None:
     """numpy when the program has already imported it (completely); importing it is never our decision."""
     numpy = sys.modules.get("numpy")
-    return numpy if numpy is not None and hasattr(numpy, "searchsorted") and hasattr(numpy, "bincount") else None
+    return (
+        numpy if numpy is not None and hasattr(numpy, "searchsorted") and hasattr(numpy, "bincount") else None
+    )
 
 
 def as_number(value: object) -> float | int | None:

@@ -188,7 +188,9 @@ class BoundHistogram(Bound):
         if numpy is None or self.instrument.sink is not None:
             self._absorb([v / 1e9 for v in values])
         else:
-            self.pending.add_array(numpy.array(values, numpy.float64) / 1e9, self.instrument.boundaries, Refused())
+            self.pending.add_array(
+                numpy.array(values, numpy.float64) / 1e9, self.instrument.boundaries, Refused()
+            )
 
     def _absorb(self, values: list[Any]) -> None:
         if _Deferred in set(map(type, values)):
@@ -408,7 +410,7 @@ class Counter(Instrument):
     def add(self, amount: Number, attributes: Mapping[str, Any] | None = None) -> None:
         """Add `amount` (not negative) to the series of `attributes`. Prefer `bind(...).add` where it is hot."""
         try:
-            bound = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+            bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
         except (KeyError, TypeError, AttributeError):
             bound = self._unbound(attributes)
         bound.add(amount)
@@ -429,7 +431,7 @@ class Histogram(Instrument):
     def record(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
         """Record `value` in the series of `attributes`. Prefer `bind(...).record` where it is hot."""
         try:
-            bound = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+            bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
         except (KeyError, TypeError, AttributeError):
             bound = self._unbound(attributes)
         bound.record(value)
@@ -448,7 +450,7 @@ class Gauge(Instrument):
     def set(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
         """Set the series of `attributes` to `value`."""
         try:
-            bound = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+            bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
         except (KeyError, TypeError, AttributeError):
             bound = self._unbound(attributes)
         bound.set(value)

@@ -52,7 +52,7 @@ def attach(meter_provider: MeterProvider) -> None:
 
 def detach() -> None:
     """Stop feeding the attached provider; instruments go on recording, and wait for the next."""
-    global _state  # noqa: PLW0603
+    global _state
     state, _state = _state, None
     if state is None:
         return
@@ -292,7 +292,9 @@ def _sdk_key(match: Any, bound: Bound) -> Any:
     from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 
     kept = match._view._attribute_keys
-    attributes = bound.attributes if kept is None else {k: v for k, v in bound.attributes.items() if k in kept}
+    attributes = (
+        bound.attributes if kept is None else {k: v for k, v in bound.attributes.items() if k in kept}
+    )
     return _hash_attributes(attributes)
 
 
@@ -334,9 +336,11 @@ def _try_merging() -> bool:
         merged.sdk.record(value, {"way": "public"})
     bound.drain()
     trial._hand_over_distribution(bound)
-    data = reader.get_metrics_data()
+    data: Any = reader.get_metrics_data()
     provider.shutdown()
-    points = {p.attributes["way"]: p for p in data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points}
+    points = {
+        p.attributes["way"]: p for p in data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    }
     return all(
         getattr(points["merged"], field) == getattr(points["public"], field)
         for field in ("count", "sum", "min", "max", "bucket_counts", "explicit_bounds")

@@ -34,7 +34,11 @@ def _series(instrument: Instrument) -> list[dict[str, Any]]:
     for bound in instrument.all_series():
         numbers = _numbers(instrument.spec.kind, bound)
         if numbers:
-            head = {"kind": instrument.spec.kind, "unit": instrument.spec.unit, "attributes": dict(bound.attributes)}
+            head = {
+                "kind": instrument.spec.kind,
+                "unit": instrument.spec.unit,
+                "attributes": dict(bound.attributes),
+            }
             entries.append(head | numbers)
     return entries
 
@@ -74,7 +78,7 @@ def export_prometheus(path: str | os.PathLike[str]) -> None:
     from prometheus_client import CollectorRegistry, write_to_textfile
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_TextfileCollector())  # type: ignore[arg-type]  # duck-typed, as its documentation shows
+    registry.register(_TextfileCollector())
     write_to_textfile(str(path), registry)
 
 
@@ -83,7 +87,9 @@ class _TextfileCollector:
         with table.drain_lock:
             table.drain_now(everything=True)
             return [
-                family for instrument in list(table.instruments.values()) if (family := _family(instrument)) is not None
+                family
+                for instrument in list(table.instruments.values())
+                if (family := _family(instrument)) is not None
             ]
 
 

@@ -100,7 +100,11 @@ def _spec(
     if kind == "histogram":
         bounds = _bounds(name_or_spec, unit, bounds)
     return Metric(
-        name=name_or_spec, kind=kind, unit=unit, brief=description, bounds=tuple(bounds) if bounds is not None else None
+        name=name_or_spec,
+        kind=kind,
+        unit=unit,
+        brief=description,
+        bounds=tuple(bounds) if bounds is not None else None,
     )
 
 

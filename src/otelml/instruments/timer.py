@@ -81,7 +81,7 @@ def next_interval(interval_s: float, most_waiting: int) -> float:
 
 def after_fork() -> None:
     """In a forked child, where the thread does not exist: new locks, and a new thread if there was one."""
-    global _thread, _stopping, _start_lock  # noqa: PLW0603
+    global _thread, _stopping, _start_lock
     for hook in fork_hooks:
         hook()
     had_thread = _thread is not None

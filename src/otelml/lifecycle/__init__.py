@@ -1,6 +1,8 @@
 """Fork, exit and signals, for all three signals of telemetry in one place.
 
-Not covered: `os._exit`, SIGKILL and crashes. What was exported until then stands; files hold whole lines.
+Not covered: `os._exit`, SIGKILL and crashes. What was exported until then stands; files hold whole lines. Providers
+that OTEL_CONFIG_FILE built are flushed, but their readers and exporters are the SDK's: workers of multiprocessing are
+not silent with them, though they start from zero.
 """
 
 from __future__ import annotations

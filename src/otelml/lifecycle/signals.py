@@ -110,7 +110,8 @@ class SignalHandlers:
             time.sleep(_STEP_S)
             if signum in self._handled:
                 return
-        self._flush(TIMEOUT_S)
+        with internal.guard("lifecycle"):
+            self._flush(TIMEOUT_S)
         die_of(signum)
 
 

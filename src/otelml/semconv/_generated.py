@@ -471,7 +471,7 @@ METRIC_ML_DRIFT_OBSERVATIONS = Metric(
     attributes=(ML_FEATURE_NAME, ML_DRIFT_BIN, ML_MODEL_NAME),
     value_type="int",
     cardinality=5000,
-    required=(ML_FEATURE_NAME, ML_DRIFT_BIN),
+    required=(ML_DRIFT_BIN,),
 )
 METRIC_ML_DRIFT_REFERENCE_PROPORTION = Metric(
     name="ml.drift.reference.proportion",
@@ -481,7 +481,7 @@ METRIC_ML_DRIFT_REFERENCE_PROPORTION = Metric(
     attributes=(ML_FEATURE_NAME, ML_DRIFT_BIN, ML_MODEL_NAME),
     value_type="double",
     cardinality=5000,
-    required=(ML_FEATURE_NAME, ML_DRIFT_BIN),
+    required=(ML_DRIFT_BIN,),
 )
 METRIC_ML_DRIFT_SCORE = Metric(
     name="ml.drift.score",
@@ -1053,7 +1053,7 @@ METRIC_OTELML_INTERNAL_DROPPED = Metric(
     name="otelml.internal.dropped",
     kind="counter",
     unit="{item}",
-    brief="What otelml left out, such as values that are not finite, spans over budget, and what full queues lost.",
+    brief="What otelml left out, such as values that are not finite and spans over budget.",
     attributes=(OTELML_COMPONENT, OTELML_REASON),
     value_type="int",
     required=(OTELML_COMPONENT, OTELML_REASON),

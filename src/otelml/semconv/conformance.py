@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from otelml.semconv.model import Event, Metric
 
 ROOTS = ("ml.", "otelml.")
-"""Under these every metric has to be declared; other names are somebody else's, and are left alone."""
+"""What begins so is ours, and has to be declared; other names are somebody else's, and are left alone."""
 
 EVENT_PREFIX = "ml."
 STAGE = "ml.stage"
@@ -76,10 +76,9 @@ def _kind(data: Any) -> str:
 
 def _of_value(spec: Metric, point: Any) -> Iterator[str]:
     if spec.kind == "histogram":
-        bounds = getattr(
-            point, "explicit_bounds", None
-        )  # an exponential histogram, which a view may ask for, has none
-        if None not in (bounds, spec.bounds) and tuple(bounds) != spec.bounds:
+        # An exponential histogram, which a view may ask for, has no bounds.
+        bounds = getattr(point, "explicit_bounds", None)
+        if bounds is not None and spec.bounds is not None and tuple(bounds) != spec.bounds:
             yield f"metric {spec.name}: bounds are {tuple(bounds)}, not {spec.bounds}"
         is_right = spec.value_type != "int" or float(point.sum).is_integer()
         value = point.sum
@@ -117,7 +116,7 @@ def _of_span(span: Any) -> Iterator[str]:
     for key, value in attributes.items():
         if key.startswith(f"{STAGE}.") and key not in spec.attributes:
             yield f"{where}: attribute {key} is not declared"
-        else:
+        elif key.startswith(ROOTS):
             yield from _of_attribute(where, key, value)
     kept, members = attributes.get(ML_STAGE_KEPT), ATTRIBUTES[ML_STAGE_KEPT].members
     if kept is not None and kept not in members:

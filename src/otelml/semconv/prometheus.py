@@ -44,7 +44,7 @@ _UNITS = {
 }
 _PER = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9:]+")
-_FOREIGN_IN_LABEL = re.compile(r"[^a-zA-Z0-9]+")
+_FOREIGN_IN_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
 
 def prometheus_name(metric: Metric) -> str:

@@ -56,7 +56,7 @@ def test_what_is_delivered_is_accounted_for() -> None:
     provider = provider_of(queue)
     record_spans(provider, 3)
     assert queue.ledger.undelivered == 3
-    provider.force_flush()
+    assert provider.force_flush() is True
     assert len(exporter.get_finished_spans()) == 3
     assert (queue.ledger.delivered, queue.ledger.undelivered) == (3, 0)
     provider.shutdown()
@@ -77,7 +77,7 @@ def test_what_the_exporter_refuses_is_counted(answer: Callable[[], Any]) -> None
     queue = span_queue(lambda: Answering(answer), destination="otlp")
     provider = provider_of(queue)
     record_spans(provider, 4)
-    provider.force_flush()
+    assert provider.force_flush() is False
     assert queue.ledger.lost == 4
     assert internal.totals() == {("dropped", "export.otlp", "spans_undelivered"): 4}
     provider.shutdown()

@@ -21,7 +21,7 @@ import otelml
 from otelml.instruments import drain, internal, table
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0)
-DELTA = {kind: AggregationTemporality.DELTA for kind in (Counter, Histogram, UpDownCounter)}
+DELTA = dict.fromkeys((Counter, Histogram, UpDownCounter), AggregationTemporality.DELTA)
 
 values = st.lists(
     st.one_of(
@@ -38,12 +38,30 @@ view_sets = st.sampled_from(
         (),
         (View(instrument_name="h", aggregation=ExplicitBucketHistogramAggregation((0.5, 5, 50))),),
         (View(instrument_name="h", aggregation=ExponentialBucketHistogramAggregation()),),
-        (View(instrument_name="h"), View(instrument_name="h", name="h.wide", aggregation=ExplicitBucketHistogramAggregation((100,)))),
+        (
+            View(instrument_name="h"),
+            View(instrument_name="h", name="h.wide", aggregation=ExplicitBucketHistogramAggregation((100,))),
+        ),
         (View(instrument_name="h", attribute_keys={"kept"}),),
-        (View(instrument_name="h", aggregation=ExplicitBucketHistogramAggregation((1,), record_min_max=False)),),
+        (
+            View(
+                instrument_name="h",
+                aggregation=ExplicitBucketHistogramAggregation((1,), record_min_max=False),
+            ),
+        ),
     ]
 )
-FIELDS = ("count", "min", "max", "bucket_counts", "explicit_bounds", "scale", "zero_count", "positive", "negative")
+FIELDS = (
+    "count",
+    "min",
+    "max",
+    "bucket_counts",
+    "explicit_bounds",
+    "scale",
+    "zero_count",
+    "positive",
+    "negative",
+)
 
 
 def seen(reader: InMemoryMetricReader) -> dict[Any, Any]:
@@ -70,6 +88,7 @@ def assert_same(ours: dict[Any, Any], theirs: dict[Any, Any]) -> None:
 
 
 def reset() -> None:
+    """Start anew between two examples of one test."""
     drain.detach()
     table.reset()
 
@@ -77,7 +96,9 @@ def reset() -> None:
 @pytest.mark.parametrize("temporality", [None, DELTA], ids=["cumulative", "delta"])
 @given(rounds=rounds, views=view_sets)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_histograms_equal_the_sdks_own(temporality: Any, rounds: list[list[float]], views: tuple[View, ...]) -> None:
+def test_histograms_equal_the_sdks_own(
+    temporality: Any, rounds: list[list[float]], views: tuple[View, ...]
+) -> None:
     """Count, sum, extremes and buckets equal the SDK's for random values, over several collections and any view."""
     reset()
     ours, theirs = (InMemoryMetricReader(preferred_temporality=temporality) for _ in range(2))
@@ -125,8 +146,10 @@ def test_the_public_path_gives_the_same(recorded: list[float]) -> None:
     try:
         ours, theirs = InMemoryMetricReader(), InMemoryMetricReader()
         drain.attach(MeterProvider([ours], shutdown_on_exit=False))
-        sdk = MeterProvider([theirs], shutdown_on_exit=False).get_meter("otelml").create_histogram(
-            "h", explicit_bucket_boundaries_advisory=BOUNDS
+        sdk = (
+            MeterProvider([theirs], shutdown_on_exit=False)
+            .get_meter("otelml")
+            .create_histogram("h", explicit_bucket_boundaries_advisory=BOUNDS)
         )
         mine = otelml.histogram("h", bounds=BOUNDS).bind(a=1)
         for value in recorded:
@@ -182,12 +205,18 @@ def test_a_reader_added_later_counts_from_then_on() -> None:
 def test_a_view_that_drops_an_instrument_is_obeyed() -> None:
     """Nothing of a dropped instrument is exported, and nothing breaks."""
     reader = InMemoryMetricReader()
-    drain.attach(MeterProvider([reader], views=[View(instrument_name="h", aggregation=DropAggregation())], shutdown_on_exit=False))
+    drain.attach(
+        MeterProvider(
+            [reader], views=[View(instrument_name="h", aggregation=DropAggregation())], shutdown_on_exit=False
+        )
+    )
     otelml.histogram("h").bind().record(1)
     assert seen(reader) == {}
 
 
-@pytest.mark.parametrize("aggregation", [ExplicitBucketHistogramAggregation((2, 4)), ExponentialBucketHistogramAggregation()])
+@pytest.mark.parametrize(
+    "aggregation", [ExplicitBucketHistogramAggregation((2, 4)), ExponentialBucketHistogramAggregation()]
+)
 def test_what_was_recorded_before_the_provider_came_is_kept(aggregation: Any) -> None:
     """Values recorded at import time arrive in a provider set up later, bucketed as its views ask."""
     bound = otelml.histogram("h", bounds=(1, 5)).bind()
@@ -196,7 +225,11 @@ def test_what_was_recorded_before_the_provider_came_is_kept(aggregation: Any) ->
         bound.record(value)
         counter.add(2)
     reader = InMemoryMetricReader()
-    drain.attach(MeterProvider([reader], views=[View(instrument_name="h", aggregation=aggregation)], shutdown_on_exit=False))
+    drain.attach(
+        MeterProvider(
+            [reader], views=[View(instrument_name="h", aggregation=aggregation)], shutdown_on_exit=False
+        )
+    )
     found = seen(reader)
     assert found["h", ()][1]["count"] == 3
     assert found["c", ()][2] == {"value": 6}

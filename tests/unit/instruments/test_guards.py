@@ -40,7 +40,9 @@ def test_what_is_no_number_is_left_out(odd: Any) -> None:
         assert internal.totals()["dropped", "instruments", "invalid_value"] == 1
 
 
-@pytest.mark.parametrize("number", [np.float32(1.5), np.float64(1.5), np.int64(2), np.float16(0.5), True, np.array(2.0)])
+@pytest.mark.parametrize(
+    "number", [np.float32(1.5), np.float64(1.5), np.int64(2), np.float16(0.5), True, np.array(2.0)]
+)
 def test_scalars_of_numpy_are_numbers(number: Any) -> None:
     """numpy scalars and zero-dimensional arrays are recorded like Python's numbers, in every kind of instrument."""
     with testing.capture() as telemetry:
@@ -48,7 +50,9 @@ def test_scalars_of_numpy_are_numbers(number: Any) -> None:
         otelml.counter("c").bind().add(number)
         otelml.gauge("g").bind().set(number)
         points = telemetry.points()
-        assert [points[name][0].sum if name == "h" else points[name][0].value for name in "hcg"] == [float(number)] * 3
+        assert [points[name][0].sum if name == "h" else points[name][0].value for name in "hcg"] == [
+            float(number)
+        ] * 3
 
 
 def test_negative_amounts_are_refused_where_they_make_no_sense() -> None:
@@ -69,7 +73,10 @@ def test_negative_amounts_are_refused_where_they_make_no_sense() -> None:
 
 def test_too_many_series_are_counted_together(caplog: pytest.LogCaptureFixture) -> None:
     """Beyond the limit new series go to `otel.metric.overflow`, are counted, and the offender is named once."""
-    with testing.capture(cardinality_limit=3) as telemetry, caplog.at_level(logging.WARNING, "otelml.internal"):
+    with (
+        testing.capture(cardinality_limit=3) as telemetry,
+        caplog.at_level(logging.WARNING, "otelml.internal"),
+    ):
         counter = otelml.counter("requests")
         for user in range(10):
             counter.bind(user=user).add(1)
@@ -117,7 +124,9 @@ def test_an_impossible_attribute_is_named_once(caplog: pytest.LogCaptureFixture)
         for _ in range(3):
             otelml.counter("c").add(1, {"shape": [1, 2], "ok": "yes"})
         assert telemetry.value("c", {"ok": "yes"}) == 3
-    assert [r.getMessage() for r in caplog.records if "'shape'" in r.getMessage() and "list" in r.getMessage()] != []
+    assert [
+        r.getMessage() for r in caplog.records if "'shape'" in r.getMessage() and "list" in r.getMessage()
+    ] != []
     assert len([r for r in caplog.records if "'shape'" in r.getMessage()]) == 1
 
 
@@ -158,7 +167,8 @@ def test_registered_names_come_with_their_declaration() -> None:
 
 def test_a_buffer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the oldest values are dropped and counted."""
-    from otelml.instruments import bound as bound_module, timer
+    from otelml.instruments import bound as bound_module
+    from otelml.instruments import timer
 
     monkeypatch.setattr(bound_module, "MAX_BUFFERED", 100)
     series = otelml.histogram("h", bounds=(1,)).bind()

@@ -39,7 +39,9 @@ def test_summary_survives_collections() -> None:
         assert otelml.summary()["c"][0]["value"] == 6
 
 
-@pytest.mark.parametrize("given", [np.ones((3, 4)), [1.0] * 12, np.ones(12, dtype=np.float32), np.ones(12, dtype=bool)])
+@pytest.mark.parametrize(
+    "given", [np.ones((3, 4)), [1.0] * 12, np.ones(12, dtype=np.float32), np.ones(12, dtype=bool)]
+)
 def test_record_many_takes_any_shape(given: Any) -> None:
     """Arrays of any shape and number type, and lists, count every element."""
     otelml.histogram("h", bounds=(1, 2)).record_many(given, {"a": 1})

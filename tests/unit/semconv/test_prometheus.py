@@ -81,14 +81,14 @@ def without_annotation(unit: str) -> str:
     [
         ("ml.stage.name", "ml_stage_name"),
         ("hw.gpu.task", "hw_gpu_task"),
-        ("a__b..c", "a_b_c"),
+        ("a__b..c", "a__b__c"),
         ("user-id", "user_id"),
-        ("größe", "gr_e"),
+        ("größe", "gr__e"),
         ("9lives", "key_9lives"),
     ],
 )
 def test_labels(key: str, expected: str) -> None:
-    """What a label may not hold becomes an underscore, several of them one, and a digit is not the first."""
+    """What a label may not hold becomes an underscore, each one its own, and a digit is not the first."""
     assert label_name(key) == expected
 
 

@@ -44,7 +44,8 @@ def _page(title: str, *parts: str) -> str:
     return "\n".join([_NOTE, f"# {title}\n", *parts])
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; bars inside cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
@@ -67,7 +68,7 @@ def _metrics(registry: Registry) -> str:
 
 def _metric_table(registry: Registry, metrics: Sequence[Metric]) -> str:
     head = ("Name", "Kind, unit", "In Prometheus", "Attributes", "What it says")
-    return _table(
+    return render_table(
         head,
         (
             (
@@ -115,10 +116,10 @@ def _attributes(registry: Registry) -> str:
     return _page(
         "Attributes",
         "Of spans, metrics and resources. [Events](events.md) have fields of their own.\n",
-        _table(head, rows[False]),
+        render_table(head, rows[False]),
         "## OpenTelemetry's own\n",
         "Used as they are specified there.\n",
-        _table(head, rows[True]),
+        render_table(head, rows[True]),
         *_notes(registry, "attribute"),
     )
 
@@ -149,7 +150,7 @@ def _events(registry: Registry) -> str:
 
 
 def _reference_table(registry: Registry, what: str, references: Iterable[Reference]) -> str:
-    return _table(
+    return render_table(
         (what, "Type", "Requirement", "What it says"),
         (
             (_code(r.key), registry.attributes[r.key].type, _requirement(r), _with_members(registry, r.key))

@@ -25,8 +25,11 @@ _NEVER_NS = 1 << 62  # an int: comparing ints is what the hot path does fastest
 
 
 class StageName:
-    """The state of one stage name (None: all names over the limit). Token counts may be read and written by several threads without a lock: a lost
-    update makes a budget off by one for one interval, and no number that is reported depends on it."""
+    """The state of one stage name (None: all names over the limit).
+
+    Token counts are read and written by several threads without a lock: a lost update makes a budget off by one for
+    one interval, and no number that is reported depends on it.
+    """
 
     __slots__ = (
         "_duration",
@@ -68,7 +71,11 @@ class StageName:
         self._items.add(items)
 
     def _bind(self, instrument: Any) -> Any:
-        return instrument.overflow_series() if self.name is None else instrument.bind({semconv.ML_STAGE_NAME: self.name})
+        return (
+            instrument.overflow_series()
+            if self.name is None
+            else instrument.bind({semconv.ML_STAGE_NAME: self.name})
+        )
 
     def record_failure(self, duration_ns: int, error_type: str) -> None:
         """Record the duration of a stage that raised, under its error type."""
@@ -105,8 +112,9 @@ class StageName:
         self.tokens = min(rate, self.tokens + refill)
         self.failed = min(rate, self.failed + refill)
         self.outlier = min(rate, self.outlier + refill)
-        slowest, self.slowest = self.slowest, None
+        slowest = self.slowest
         if slowest is not None and self.outlier >= 1:
+            self.slowest = None
             self.outlier -= 1
             self.kept += 1
             slowest[1]()
@@ -117,7 +125,11 @@ class StageName:
 
     def _measured(self) -> int:
         series = self._series
-        return int(series.settled.count + series.pending.count + self.failures) if hasattr(series, "settled") else 0
+        return (
+            int(series.settled.count + series.pending.count + self.failures)
+            if hasattr(series, "settled")
+            else 0
+        )
 
     def review(self) -> None:
         """Take the threshold for outliers from what has been measured so far."""
@@ -182,7 +194,8 @@ def _new(name: str) -> StageName:
     internal.warn_once(
         "overflow:stage",
         "otelml: more than %d different stage names; from %r on, new ones are measured together under "
-        "otel.metric.overflow=true. A name is a constant: put what varies into attributes (otelml.stage('load', file=f)).",
+        "otel.metric.overflow=true. A name is a constant: put what varies into attributes: "
+        "otelml.stage('load', file=f).",
         limit,
         name[:200],
     )
@@ -216,7 +229,7 @@ def clear() -> None:
 
 def reset() -> None:
     """Forget all names: for tests."""
-    global _overflow, _since_review_s  # noqa: PLW0603
+    global _overflow, _since_review_s
     names.clear()
     _overflow, _since_review_s = None, 0.0
     if on_tick in timer.tick_hooks:

@@ -1,0 +1,86 @@
+"""How stages inside a stage know that it was refused a span: a count in a cell of the thread, or of the task.
+
+Apart from the stage because three kinds of stages mark (blocks, generators, decorated calls) and one function asks.
+Carrying the mark in a context variable alone would be simpler, but setting one to a new value and back costs 400 ns,
+more than the rest of a stage together. So context variables are used only inside a running event loop.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from asyncio import _get_running_loop as running_loop
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+
+class Cell:
+    """What is known of a thread: how many stages without a span are open in it, and whether it runs an event loop.
+
+    `in_loop` is set and reset by the slow path, which every name takes many times a second: for up to one wake-up of
+    the drain thread after a loop began, its tasks may be marked here. That can cost another stage its span, no more.
+    """
+
+    __slots__ = ("in_loop", "refused")
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self.in_loop = False
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.cell = Cell()
+
+
+thread = _Thread()
+# The same count for a task, and for what it starts.
+_task_refused: ContextVar[int] = ContextVar("otelml.stage.refused", default=0)
+
+# Code of decorated functions, which are marked by being on the call stack.
+refusing_code: set[CodeType] = set()
+# Code that calls a decorated function within a stage that does its own marking.
+marking_code: set[CodeType] = set()
+
+
+def mark_refused() -> Cell | None:
+    """Mark a stage without a span as open, for those inside it; the thread's cell, or None for the task's count."""
+    if thread.cell.in_loop:
+        _task_refused.set(_task_refused.get() + 1)
+        return None
+    cell = thread.cell
+    cell.refused += 1
+    return cell
+
+
+def unmark(cell: Cell | None) -> None:
+    """Take back a mark, by what `mark_refused` returned."""
+    if cell is not None:
+        cell.refused -= 1
+    else:
+        # Not below 0: the stage may be closed in another task than it was opened in.
+        _task_refused.set(max(0, _task_refused.get() - 1))
+
+
+def inside_refused() -> bool:
+    """Whether a stage that encloses the caller was refused a span. Off the hot path; looks at the whole call stack."""
+    return bool(thread.cell.refused or _task_refused.get()) or _inside_refused_call()
+
+
+def notice_loop() -> None:
+    """Note whether this thread runs an event loop now."""
+    thread.cell.in_loop = running_loop() is not None
+
+
+def _inside_refused_call() -> bool:
+    """Whether a decorated function without a span is being called further up (about 30 ns a frame of the stack)."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - CPython's own way to look at the stack
+    inner = None
+    while frame is not None:
+        if frame.f_code in refusing_code and inner not in marking_code:
+            return True
+        inner, frame = frame.f_code, frame.f_back
+    return False

@@ -1,0 +1,143 @@
+"""Spans of stages: at the start of one within its budget, at the end of one that turned out to matter.
+
+OpenTelemetry is imported when the first span is made.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+from otelml._version import __version__
+from otelml.instruments.attributes import span_value
+from otelml.semconv import _generated as semconv
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from otelml.stages.core import Stage
+
+
+class LateSpan:
+    """The span of a stage that was refused one at its start: made at its end, with its true start, as a leaf."""
+
+    __slots__ = ("attributes", "context", "elapsed_ns", "items", "name", "start_wall_ns")
+
+    def __init__(self, stage: Stage, start_ns: int, elapsed_ns: int) -> None:
+        from opentelemetry.context import get_current
+
+        self.name = stage.name
+        self.attributes = stage.attributes
+        self.items = stage.items
+        self.elapsed_ns = elapsed_ns
+        self.start_wall_ns = time_ns() - (perf_counter_ns() - start_ns)
+        self.context = get_current()
+
+    def __call__(self) -> None:
+        """Make the span of what turned out to be the slowest."""
+        self.make("outlier", None)
+
+    def make(self, reason: str, error: BaseException | None) -> None:
+        """Make the span: `reason` is its `ml.stage.kept`."""
+        span = _tracer().start_span(
+            self.name,
+            context=self.context,
+            start_time=self.start_wall_ns,
+            attributes=_span_attributes(self.name, self.items, self.attributes, reason),
+        )
+        if error is not None:
+            _set_failed(span, error)
+        span.end(self.start_wall_ns + self.elapsed_ns)
+
+
+def error_type(error: BaseException) -> str:
+    """The value of `error.type`: the qualified class name, without the module for built-in ones."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def error_text(error: BaseException) -> str:
+    """`str(error)`, also where that raises."""
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"<str() raised {type(problem).__name__}>"
+
+
+_provider_and_tracer: tuple[Any, Any] = (None, None)
+
+
+def _tracer() -> Any:
+    """The tracer of the present global provider."""
+    global _provider_and_tracer  # noqa: PLW0603
+    from opentelemetry import trace
+
+    provider = trace.get_tracer_provider()
+    if _provider_and_tracer[0] is not provider:
+        _provider_and_tracer = (provider, provider.get_tracer("otelml", __version__))
+    return _provider_and_tracer[1]
+
+
+def start_span(stage: Stage, reason: str) -> tuple[Span, Any]:
+    """A span for `stage`, made current, with the token that takes that back."""
+    span = _tracer().start_span(
+        stage.name, attributes=_span_attributes(stage.name, stage.items, stage.attributes, reason)
+    )
+    return span, attach(span)
+
+
+def end_span(stage: Stage, opened: tuple[Span, Any], error: BaseException | None) -> None:
+    """End what `start_span` returned; without a token it is not current any more."""
+    span, token = opened
+    try:
+        if stage.items is not None:
+            span.set_attribute(semconv.ML_STAGE_ITEMS, stage.items)
+        if error is not None:
+            _set_failed(span, error)
+        span.end()
+    finally:
+        if token is not None and _is_current(span):
+            detach(token)
+
+
+def _set_failed(span: Span, error: BaseException) -> None:
+    from opentelemetry.trace import Status, StatusCode
+
+    try:
+        span.record_exception(error)
+    except Exception:  # noqa: BLE001 - the user's `__str__` or `__repr__` may raise anything
+        span.add_event(
+            "exception", {"exception.type": error_type(error), "exception.message": error_text(error)}
+        )
+    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error_text(error)}"))
+    span.set_attribute(semconv.ERROR_TYPE, error_type(error))
+
+
+def _span_attributes(name: str, items: object, attributes: dict[str, Any], reason: str) -> dict[str, Any]:
+    made = {key: span_value(value) for key, value in attributes.items() if value is not None}
+    if items is not None:
+        made[semconv.ML_STAGE_ITEMS] = span_value(items)
+    made[semconv.ML_STAGE_NAME] = name
+    made[semconv.ML_STAGE_KEPT] = reason
+    return made
+
+
+def attach(span: Span) -> Any:
+    """Make `span` current; returns the token."""
+    from opentelemetry import context, trace
+
+    return context.attach(trace.set_span_in_context(span))
+
+
+def _is_current(span: Span) -> bool:
+    """False in another context than the span was attached in, where OpenTelemetry would log a failed detach."""
+    from opentelemetry import trace
+
+    return trace.get_current_span() is span
+
+
+def detach(token: Any) -> None:
+    """Take back `attach`."""
+    from opentelemetry import context
+
+    context.detach(token)
