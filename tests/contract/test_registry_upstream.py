@@ -14,9 +14,10 @@ import opentelemetry.semconv
 import pytest
 
 from otelml.semconv.codegen import registry as codegen
+from otelml.semconv.model import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SOURCES = [Path(folder) for folder in opentelemetry.semconv.__path__]
 OUR_ROOTS = ("ml", "otelml")
@@ -30,6 +31,9 @@ INSTRUMENTS = {
     "create_observable_gauge": "gauge",
     "create_histogram": "histogram",
 }
+
+OF_ANY_HARDWARE = ("hw.energy", "hw.errors", "hw.power", "hw.status")
+ABOUT_THE_PLUGIN = ("ml.gpu.collect.duration", "ml.gpu.collect.errors")
 
 Document = dict[str, Any]
 
@@ -159,6 +163,16 @@ def find_defined_upstream(documents: dict[str, Document]) -> list[str]:
     ]
 
 
+def find_unidentified(metrics: Iterable[Metric]) -> list[str]:
+    """Metrics of GPUs whose points may lack the GPU's id, or that it is a GPU where others have them too."""
+    ours = [m for m in metrics if m.name.startswith(("hw.", "ml.gpu.")) and m.name not in ABOUT_THE_PLUGIN]
+    return [
+        metric.name
+        for metric in ours
+        if not {"hw.id", *(["hw.type"] if metric.name in OF_ANY_HARDWARE else [])} <= set(metric.required)
+    ]
+
+
 @pytest.fixture
 def documents() -> dict[str, Document]:
     """The registry's files, free to be changed."""
@@ -239,3 +253,17 @@ def test_our_roots_are_free_in_opentelemetry() -> None:
     }
     assert "hw" in roots
     assert roots.isdisjoint(OUR_ROOTS)
+
+
+def test_metrics_of_gpus_say_which_gpu_it_is() -> None:
+    """Every point has `hw.id`, and `hw.type` where OpenTelemetry has the metric for all hardware."""
+    assert find_unidentified(codegen.load().metrics.values()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "required"),
+    [("ml.gpu.sm.utilization", ()), ("hw.power", ("hw.id",)), ("hw.energy", ("hw.type",))],
+)
+def test_a_metric_of_an_unknown_gpu_is_found(name: str, required: tuple[str, ...]) -> None:
+    """A metric that lacks either attribute is reported."""
+    assert find_unidentified([Metric(name, "gauge", "1", "It is.", required=required)]) == [name]

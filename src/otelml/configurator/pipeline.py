@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from otelml import lifecycle
+from otelml.export.files import FileSet
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -50,3 +51,7 @@ class Pipeline:
             with internal.guard("shutdown"):
                 if provider is not None:
                     provider.shutdown()
+        for exporter in self.exporters:
+            # A set of files gives its names free; what the providers know of, they have shut down.
+            if isinstance(exporter, FileSet):
+                exporter.shutdown()

@@ -64,10 +64,14 @@ def defer(action: Callable[[], object]) -> None:
 
 
 def run_deferred() -> None:
-    """Call what was deferred. Only the drain thread and shutdown do this."""
+    """Call what was deferred: the drain thread at each wake-up, and the flush at the end of the process."""
     while _deferred:
+        try:
+            action = _deferred.pop(0)
+        except IndexError:  # the other one took it
+            return
         with guard("internal"):
-            _deferred.pop(0)()
+            action()
 
 
 def _say(message: str, *args: object) -> None:
