@@ -8,13 +8,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics.export import ExponentialHistogram, Gauge, MetricsData
+from opentelemetry.sdk.metrics.export import ExponentialHistogram, Gauge, MetricsData, Sum
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.core import InfoMetricFamily
 
 from otelml.export.server import ScrapeServer
 from otelml.instruments import internal
-from otelml.semconv.prometheus import PROMOTED_RESOURCE_ATTRIBUTES, gauge_unit, label_name
+from otelml.semconv.model import Metric as Declaration
+from otelml.semconv.prometheus import PROMOTED_RESOURCE_ATTRIBUTES, label_name, prometheus_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -144,10 +145,15 @@ def _can_be_shown(metric: SdkMetric) -> bool:
 
 
 def _named_right(metric: SdkMetric) -> SdkMetric:
-    """A gauge of unit `1` ends in `_ratio` everywhere but in OTel Python's exporter."""
-    if not isinstance(metric.data, Gauge):
-        return metric
-    return dataclasses.replace(metric, unit=gauge_unit(metric.unit or ""))
+    """`metric` with its final name, and no unit from which OTel's exporter would make another one."""
+    spec = Declaration(metric.name, _kind(metric.data), metric.unit or "", "")
+    return dataclasses.replace(metric, name=prometheus_name(spec).removesuffix("_total"), unit="")
+
+
+def _kind(data: Any) -> str:
+    if isinstance(data, Sum):
+        return "counter" if data.is_monotonic else "updowncounter"
+    return "gauge" if isinstance(data, Gauge) else "histogram"
 
 
 class ScrapeRegistry(CollectorRegistry):

@@ -59,11 +59,6 @@ def prometheus_name(metric: Metric) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def gauge_unit(unit: str) -> str:
-    """The unit with which OTel Python's own Prometheus exporter gives a gauge of `unit` its name."""
-    return "ratio" if unit == "1" else "_".join(unit_words(unit))
-
-
 def label_name(key: str) -> str:
     """The label that an attribute becomes."""
     name = _FOREIGN_IN_LABEL.sub("_", key)
