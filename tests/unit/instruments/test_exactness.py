@@ -16,8 +16,11 @@ from opentelemetry.sdk.metrics.view import (
     ExponentialBucketHistogramAggregation,
     View,
 )
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 import otelml
+from otelml.export.prometheus import PrometheusEndpoint
 from otelml.instruments import drain, internal, table
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -134,6 +137,33 @@ def test_counters_equal_the_sdks_own(temporality: Any, rounds: list[list[float]]
                 mine.add(sign * value, {"a": "b"})
                 sdk.add(sign * value, {"a": "b"})
         assert_same(seen(ours), seen(theirs))
+    reset()
+
+
+def scraped(endpoint: PrometheusEndpoint) -> dict[Any, float]:
+    """The samples of the metric under test, as a scraper reads them from the endpoint's text."""
+    text = generate_latest(endpoint.registry).decode()
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    return {(s.name, *sorted(s.labels.items())): s.value for s in samples if s.name.startswith("h_")}
+
+
+@given(rounds=rounds)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_scraped_text_equals_the_sdks_own(rounds: list[list[float]]) -> None:
+    """What Prometheus reads from the endpoint, over several scrapes, is what it would read of the SDK's instruments."""
+    reset()
+    ours, theirs = PrometheusEndpoint(port=0), PrometheusEndpoint(port=0)
+    drain.attach(MeterProvider([ours], shutdown_on_exit=False))
+    meter = MeterProvider([theirs], shutdown_on_exit=False).get_meter("otelml")
+    sdk = meter.create_histogram("h", unit="s", explicit_bucket_boundaries_advisory=BOUNDS)
+    mine = otelml.histogram("h", unit="s", bounds=BOUNDS)
+    for recorded in rounds:
+        for i, value in enumerate(recorded):
+            mine.record(value, {"other": i % 2})
+            sdk.record(value, {"other": i % 2})
+        expected = scraped(theirs)
+        assert scraped(ours) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        assert bool(expected) == any(rounds[: rounds.index(recorded) + 1])
     reset()
 
 
