@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-import sysconfig
 
 BENCHMARKS = ("hot_path", "whole_stage", "real_work", "drain_pauses")
 
@@ -17,7 +16,7 @@ def main(names: list[str]) -> int:
         print(f"unknown benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     print(
-        f"Python {platform.python_version()}, {_build()}. F: two clock readings. P: prometheus_client's observe."
+        f"Python {platform.python_version()}, {platform.python_compiler()}. F: two clock readings. P: prometheus_client's observe."
     )
     missed = [
         name
@@ -26,12 +25,6 @@ def main(names: list[str]) -> int:
     ]
     print(f"\nmissed a limit: {', '.join(missed)}" if missed else "\nall limits hold")
     return 1 if missed else 0
-
-
-def _build() -> str:
-    """How the interpreter was built, which moves the ratios more than anything else."""
-    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return f"{platform.python_compiler()}, built {'with' if optimized else 'WITHOUT'} profile-guided optimization"
 
 
 if __name__ == "__main__":

@@ -448,9 +448,11 @@ def test_beside_another_distribution_the_first_one_wins(run: Any, stock_distribu
 
 
 def test_beside_the_real_opentelemetry_distro(run: Any) -> None:
-    """The same with the package itself, where it is installed."""
-    pytest.importorskip("opentelemetry.distro", exc_type=ImportError)
-    done = run(PROGRAM, OTEL_PYTHON_DISTRO="otelml")
+    """The same with the package itself, which the Makefile installs apart from the rest: it pins older releases."""
+    beside = Path(sys.prefix) / "beside"
+    if not beside.is_dir() and not os.environ.get("CI"):
+        pytest.skip("opentelemetry-distro is not installed in .venv/beside; `make test` does that")
+    done = run(PROGRAM, path=beside, OTEL_PYTHON_DISTRO="otelml")
     assert done.stdout == "result\n"
     assert done.lines("logs")
 

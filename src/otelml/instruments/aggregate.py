@@ -21,6 +21,8 @@ _PLAIN = {int, float, bool}
 _PURE_CHUNK = 8192
 # Small enough that a chunk and its temporaries stay in the processor's cache: sorting is then twice as fast.
 _ARRAY_CHUNK = 16_384
+# Below this share of the sum of squares, their difference from the squared sum has lost half its digits.
+_CANCELLED = 1e-6
 # numpy lets go of the interpreter in each of its calls, and a thread that records as fast as it can then keeps it
 # for 5 ms. Where that much has piled up, fewer calls matter more than the cache.
 _LONG_ARRAY = 1_000_000
@@ -182,8 +184,11 @@ def _from_sorted_array(numpy: Any, ordered: Any, boundaries: Sequence[Boundaries
     part.sum = float(ordered.sum())
     part.min = float(ordered[0])
     part.max = float(ordered[-1])
-    deviation = ordered - part.sum / part.count
-    part.m2 = float(numpy.dot(deviation, deviation))
+    squares = float(numpy.dot(ordered, ordered))
+    part.m2 = squares - part.sum * part.sum / part.count
+    if part.m2 < _CANCELLED * squares:
+        deviation = ordered - part.sum / part.count
+        part.m2 = float(numpy.dot(deviation, deviation))
     for bounds in boundaries:
         # Searching the few boundaries among the sorted values costs nothing beside the other way round.
         upto = numpy.searchsorted(ordered, _bounds_array(numpy, bounds), side="right").tolist()
