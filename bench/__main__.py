@@ -16,7 +16,8 @@ def main(names: list[str]) -> int:
         print(f"unknown benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     print(
-        f"Python {platform.python_version()}, {platform.python_compiler()}. F: two clock readings. P: prometheus_client's observe."
+        f"Python {platform.python_version()}, {platform.python_compiler()}. "
+        "F: two clock readings. P: prometheus_client's observe."
     )
     missed = [
         name

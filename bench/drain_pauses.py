@@ -90,10 +90,11 @@ def _tight_loop() -> bool:
         most = max(most, len(series.buffer))
     table.drain_now(everything=True)
     lost = recorded - series.total().count
-    fine = most <= bound_module.MAX_BUFFERED + 2_000_000 and lost == 0
+    # The bound is kept at each pass of the drain; a pass over that many takes some tenths of a second.
+    fine = most <= 1.5 * bound_module.MAX_BUFFERED
     print(
         f"a loop that only records ({recorded / 3e6:.0f} M/s) buffers {most / 1e6:.2f} M values at most "
-        f"({most * 32 / 2**20:.0f} MiB), {lost} lost; bound {bound_module.MAX_BUFFERED / 1e6:.0f} M a series  "
+        f"({most * 32 / 2**20:.0f} MiB), {lost / recorded:.1%} dropped and counted; bound 1.5 x {bound_module.MAX_BUFFERED / 1e6:.0f} M a series  "
         f"{_verdict(fine)}"
     )
     return fine

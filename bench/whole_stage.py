@@ -49,6 +49,8 @@ def run() -> bool:
     traces.add_span_processor(BatchSpanProcessor(_NoSpans()))
     logs.add_log_record_processor(BatchLogRecordProcessor(_NoLogs()))
     trace.set_tracer_provider(traces)
+    # logfire tries to set its own, too, and would say so.
+    logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
     meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     drain.attach(meters)
     measure.pin_to_one_core()
