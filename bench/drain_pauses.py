@@ -94,7 +94,8 @@ def _tight_loop() -> bool:
     fine = most <= 1.5 * bound_module.MAX_BUFFERED
     print(
         f"a loop that only records ({recorded / 3e6:.0f} M/s) buffers {most / 1e6:.2f} M values at most "
-        f"({most * 32 / 2**20:.0f} MiB), {lost / recorded:.1%} dropped and counted; bound 1.5 x {bound_module.MAX_BUFFERED / 1e6:.0f} M a series  "
+        f"({most * 32 / 2**20:.0f} MiB), {lost / recorded:.1%} dropped and counted; "
+        f"bound 1.5 x {bound_module.MAX_BUFFERED / 1e6:.0f} M a series  "
         f"{_verdict(fine)}"
     )
     return fine
