@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -387,3 +388,13 @@ def test_the_watch_leaves_an_event_loops_descriptor_alone() -> None:
         assert signal.set_wakeup_fd(-1) == write_fd
         os.close(read_fd)
         os.close(write_fd)
+
+
+def test_the_watch_stays_away_where_trio_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """trio takes the descriptor when it runs, and would warn the user that somebody has it."""
+    (tmp_path / "trio.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    SignalWatch(lambda _: None).start()
+    assert signal.set_wakeup_fd(-1) == -1

@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from otelml.instruments import internal
@@ -37,8 +38,11 @@ class SignalWatch:
         self._ends: tuple[socket.socket, socket.socket] | None = None
 
     def start(self) -> None:
-        """Take the descriptor, if it is free. From the main thread only."""
-        if sys.platform != "linux" or self._ends is not None:
+        """Take the descriptor, if it is free. From the main thread only.
+
+        Not where trio is installed: it takes the descriptor itself, and warns its user if somebody has it.
+        """
+        if sys.platform != "linux" or self._ends is not None or find_spec("trio") is not None:
             return
         reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # The kernel then says which process wrote: between a fork and whatever the child does first, its signals
