@@ -23,8 +23,9 @@ check: .venv/.installed ## Lint, types, generated files and contracts
 	$(BIN)/python -m otelml.semconv.codegen --check
 	$(BIN)/python -m pytest -q tests/contract
 
-generate: .venv/.installed ## Rewrite what is a projection of the registry
+generate: .venv/.installed ## Rewrite what is a projection of the registry and of the settings
 	$(BIN)/python -m otelml.semconv.codegen
+	$(BIN)/python -m otelml settings-docs --update docs/configuration.md
 
 bench: .venv/.bench ## Measure what telemetry costs, as ratios
 	@$(BIN)/python -m bench $(ARGS)

@@ -20,6 +20,7 @@ QUIET_LOGGERS = tuple(
         "asyncio",
         "boto3",
         "botocore",
+        "coremltools",
         "datasets",
         "filelock",
         "fsspec",
@@ -34,6 +35,7 @@ QUIET_LOGGERS = tuple(
         "s3transfer",
         "sentence_transformers",
         "tensorflow",
+        "torch",
         "transformers",
         "urllib3",
     )
