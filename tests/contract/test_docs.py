@@ -74,7 +74,7 @@ def test_the_quick_start_has_ten_lines_and_records(tmp_path: Path) -> None:
     assert len(program.splitlines()) <= 10
     done = run([sys.executable, "-c", program], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) > 0
+    assert "'count': 100" in done.stdout
     assert re.search(r"http://127\.0\.0\.1:\d+/metrics", done.stderr)
     assert [
         record["message"] for record in read_lines(tmp_path, "logs") if record.get("event") == "fsq_encoding"
@@ -96,6 +96,17 @@ def test_programs_run(tmp_path: Path, program: str) -> None:
     done = run([sys.executable, "-W", "error", "-c", program], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", read_blocks(README, "python"))
+def test_programs_run_with_telemetry_off(
+    tmp_path: Path, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's programs run as well with the SDK disabled, and leave nothing behind but what they ask for."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    done = run([sys.executable, "-W", "error", "-c", program], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "telemetry").exists()
 
 
 @pytest.mark.parametrize("command", [c for c in read_commands(README) if not c.startswith(("make", "pip"))])

@@ -716,6 +716,8 @@ def test_spawned_workers_export_when_asked_to(run: Any) -> None:
     assert len(done.announcements) == 3
     assert len({line.split("run ")[1] for line in done.announcements}) == 1
     assert [record["message"] for record in done.lines("logs")] == ["in child"] * 4
+    services = {record["service"] for record in done.lines("logs")}
+    assert services == {done.announcements[0].partition("service ")[2].partition(",")[0]}
 
 
 @pytest.mark.parametrize(("way", "start"), [(INSTRUMENT, ""), (PLAIN, "import otelml\notelml.configure()\n")])

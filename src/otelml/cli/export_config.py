@@ -32,8 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     if arguments.output is None:
         print(text, end="")
-    else:
+        return 0
+    try:
         arguments.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"otelml: {arguments.output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -118,9 +118,11 @@ def _set_propagators(settings: Settings) -> None:
 
 
 def _pass_to_workers(settings: Settings, attributes: Mapping[str, Any]) -> None:
-    """Spawned workers that export belong to this run; other children are runs of their own and do not look here."""
-    if settings.fork == "export" and "ml.run.id" in attributes:
-        os.environ[launch.PARENT_RUN_ID] = str(attributes["ml.run.id"])
+    """Spawned workers that export belong to this run and service; other children do not look here."""
+    if settings.fork == "export":
+        for name, key in ((launch.PARENT_RUN_ID, "ml.run.id"), (launch.PARENT_SERVICE, "service.name")):
+            if key in attributes:
+                os.environ[name] = str(attributes[key])
 
 
 def _join(pipeline: Pipeline, present: Present, *, bridge_logs: bool) -> None:

@@ -367,17 +367,14 @@ class Instrument:
     def _unbound(self, attributes: Mapping[str, Any] | None) -> Any:
         """The series of an unbound call, and an entry in the cache by which the next call finds it in one look-up.
 
-        The cache is keyed by the attributes as they were given: their order, and values that are equal but of
-        different types, take an entry each.
+        Only attributes that are all strings are kept there: 1, 1.0 and True are equal as keys and are not the same
+        series. Bind those.
         """
         bound = self.bind(attributes)
-        if not attributes:
+        if not attributes or any(type(value) is not str for value in attributes.values()):
             return bound
         if len(self._cache) < 4 * self._limit and bound is not NOOP_BOUND and bound is not self.overflow:
-            try:
-                self._cache[tuple(attributes.items())] = bound
-            except TypeError:
-                internal.count("errors", "instruments", "unhashable_attribute")
+            self._cache[tuple(attributes.items())] = bound
         return bound
 
     def all_series(self) -> list[Any]:
@@ -408,7 +405,7 @@ class Counter(Instrument):
     bound_class = BoundCounter
 
     def add(self, amount: Number, attributes: Mapping[str, Any] | None = None) -> None:
-        """Add `amount` (not negative) to the series of `attributes`. Prefer `bind(...).add` where it is hot."""
+        """Add `amount` (a counter refuses negative ones) to the series of `attributes`. Where it is hot, bind first."""
         try:
             bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
         except (KeyError, TypeError, AttributeError):
@@ -417,7 +414,7 @@ class Counter(Instrument):
 
 
 class UpDownCounter(Counter):
-    """Counts what grows and shrinks, such as requests in flight."""
+    """Counts what grows and shrinks, such as requests in flight: `add` takes negative amounts too."""
 
     __slots__ = ()
 

@@ -21,7 +21,7 @@ def summary() -> dict[str, list[dict[str, Any]]]:
     Every entry has `kind`, `unit` and `attributes`. Counters add `value`; gauges `value` (series that are absent are
     left out); histograms `count`, `sum`, `mean`, `std` (population), `min`, `max`, and for each of `p50`, `p95`,
     `p99` the value and `<name>_error`, the most it can differ from the sample's own order statistic (quantiles are
-    read off buckets; everything else is exact). Values are in the metric's unit.
+    read off buckets; everything else is exact). Values are in the metric's unit. Empty where telemetry is disabled.
     """
     with table.drain_lock:
         table.drain_now(everything=True)

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from otelml import settings
+from otelml.instruments import internal
 from otelml.instruments.bound import Counter, Gauge, Histogram, Instrument, UpDownCounter
 
 if TYPE_CHECKING:
@@ -96,6 +97,13 @@ def _spec(
         raise ValueError(
             f"{name_or_spec!r} is no instrument name: start with a letter, then letters, digits, '_', '.', '-', '/', "
             "255 characters at most"
+        )
+    if name_or_spec.startswith(("ml.", "otelml.")):
+        internal.warn_once(
+            f"unknown:{name_or_spec}",
+            "otelml: %s is not in the registry, whose roots are ml. and otelml.; if it is no typing mistake, choose a "
+            "root of your own, so that a later version cannot mean something else by it",
+            name_or_spec,
         )
     if kind == "histogram":
         bounds = _bounds(name_or_spec, unit, bounds)

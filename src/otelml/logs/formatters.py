@@ -158,7 +158,7 @@ def describe_extras(record: logging.LogRecord) -> str:
     """`(elapsed_ms: 0.018, items: 32)`, or nothing."""
     extras, _ = read_extras(record)
     parts = [
-        f"{key}: {_short(value)}" for key, value in extras.items() if not _is_said(value, record.message)
+        f"{key}: {_short(key, value)}" for key, value in extras.items() if not _is_said(value, record.message)
     ]
     return f"({', '.join(parts)})" if parts else ""
 
@@ -167,10 +167,11 @@ def _is_said(value: Any, message: str) -> bool:
     return isinstance(value, str) and value != "" and value in message
 
 
-def _short(value: Any) -> str:
+def _short(key: str, value: Any) -> str:
     plain = to_attribute(value)
     if isinstance(plain, float):
-        return f"{plain:.6g}"
+        # Below a microsecond a duration says nothing to a reader.
+        return f"{plain:.3f}" if key.endswith("_ms") else f"{plain:.6g}"
     text = plain if isinstance(plain, str) and plain.isprintable() else dumps(plain)
     return clean_text(text, MAX_SHOWN)
 

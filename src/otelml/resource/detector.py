@@ -11,7 +11,14 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource, ResourceDetector, get_aggregated_resources
 
 from otelml._version import __version__
-from otelml.resource.launch import Program, find_program, find_run_id, is_worker_process, read_ranks
+from otelml.resource.launch import (
+    Program,
+    find_parent_service,
+    find_program,
+    find_run_id,
+    is_worker_process,
+    read_ranks,
+)
 from otelml.resource.revision import read_revision
 
 _NAMELESS = "python"
@@ -39,7 +46,7 @@ class MLResourceDetector(ResourceDetector):
         found = {
             "telemetry.distro.name": "otelml",
             "telemetry.distro.version": __version__,
-            "service.name": self._program.name,
+            "service.name": find_parent_service(self._environ) or self._program.name,
             "ml.run.id": self._find_run_id(),
             "ml.distributed.rank": ranks.rank,
             "ml.distributed.local_rank": ranks.local_rank,
@@ -63,7 +70,7 @@ def _host_detector() -> ResourceDetector | None:
 
 def default_service_name(program: Program | None = None) -> str:
     """`service.name` where nobody gave one: the main script's, so that two programs do not become one service."""
-    return (program or find_program()).name or _NAMELESS
+    return find_parent_service(os.environ) or (program or find_program()).name or _NAMELESS
 
 
 def create_resource(

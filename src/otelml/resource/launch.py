@@ -40,6 +40,7 @@ _RUN_ID_VARIABLES = (
 )
 _NO_ID = frozenset({"", "none"})  # torchrun without --rdzv-id says "none"
 PARENT_RUN_ID = "OTELML_INTERNAL_PARENT_RUN_ID"
+PARENT_SERVICE = "OTELML_INTERNAL_PARENT_SERVICE"
 
 # The fork server runs nothing itself, but its children are forked from what it has set up.
 _WORKER_MARKS = (
@@ -220,6 +221,11 @@ def is_worker_process(arguments: Sequence[str] | None = None) -> bool:
     # Imported by every worker before it runs anything of the program; never imported for this question alone.
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
+
+
+def find_parent_service(environ: Mapping[str, str]) -> str | None:
+    """The service that a worker of `multiprocessing` works for: its own command line names no program."""
+    return environ.get(PARENT_SERVICE) or None if is_worker_process() else None
 
 
 def is_helper_process(arguments: Sequence[str] | None = None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -66,11 +67,20 @@ class Setting:
         if self.secret:
             pairs = [part.partition("=") for part in text.split(",")]
             return ",".join(f"{key.strip()}=***" for key, equals, _ in pairs if equals) or "***"
+        if self.parse is parsers.pairs:
+            return ",".join(_masked(*part.partition("=")) for part in text.split(","))
         return mask_endpoint(text) if self.parse is parsers.endpoint else text
 
     def show_value(self, value: Any) -> str:
         """`value` as text that may be printed; nothing for None."""
         return "" if value in (None, ()) else self.show(self.parse.write(value))
+
+
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+
+
+def _masked(key: str, equals: str, value: str) -> str:
+    return f"{key}{equals}***" if value and _SECRET_NAME.search(key) else f"{key}{equals}{value}"
 
 
 def _row(env: str, default: Any, parse: Parser, doc: str, *, secret: bool = False, group: str) -> Any:

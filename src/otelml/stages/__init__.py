@@ -72,7 +72,8 @@ def _stage_on(
 
     Records `ml.stage.duration` (seconds, every time), counts `ml.stage.items`, and makes a span within the budget
     (`OTELML_SPAN_BUDGET`). An exception is recorded and goes on as it is. The object may be kept and used again, also
-    by several threads and tasks at once; after a block its `duration_s` says what was measured.
+    by several threads and tasks at once; after a block its `duration_s` says what was measured (None where telemetry is
+    disabled: then nothing is measured).
 
     Args:
         name: a constant (`encode`, `multimodal_fusion`), not something that varies: names are limited like attributes.

@@ -135,6 +135,10 @@ def test_one_and_true_are_different_series() -> None:
     counter = otelml.counter("c")
     assert len({id(counter.bind(a=v)) for v in (1, 1.0, True)}) == 3
     assert counter.bind(a=1, b=2) is counter.bind({"b": 2, "a": 1})
+    for value in (1, True, 1.0, 1, "1", "1"):
+        counter.add(1, {"unbound": value})
+    added = {repr(entry["attributes"]["unbound"]): entry["value"] for entry in otelml.summary()["c"]}
+    assert added == {"1": 2, "True": 1, "1.0": 1, "'1'": 2}
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "ü", "x" * 300, 5])
