@@ -107,6 +107,8 @@ def capture(
 ) -> Iterator[Capture]:
     """Record into memory within the block, whatever was set up before; put that back after.
 
+    What was recorded before goes to its own provider; `otelml.summary()` and gauges start anew.
+
     Args:
         span_budget: spans a second a stage name; all by default, so that tests see every stage.
         views: views of the MeterProvider.
@@ -125,6 +127,8 @@ def capture(
     settings_before, provider_before = settings.current(), drain.attached_provider()
     with _global_providers(meter_provider, tracer_provider, logger_provider):
         settings.set_current(settings.load({}, span_budget=span_budget, **overrides))
+        # Hands what was recorded so far to the provider that it was recorded for.
+        drain.detach()
         table.clear_recorded()
         drain.attach(meter_provider)
         bridge.install(logger_provider)

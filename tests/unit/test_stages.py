@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
 import logging
+import pickle
 import sys
 import threading
 from collections import Counter
@@ -276,7 +279,7 @@ class TestHeld:
             assert count(telemetry, "wait") == 4
         assert all(duration >= seconds * 0.95 for seconds, duration in durations.items())
         assert durations[0.02] < durations[0.15] < durations[0.30]
-        assert marks._task_refused.get() == 0
+        assert marks.open_task_mark() is None
 
     def test_in_threads(self) -> None:
         """Threads that use one object at the same time lose nothing and leave nothing marked."""
@@ -521,3 +524,129 @@ class TestLogPair:
                 pass
             record = telemetry.logs[0].log_record
             assert (record.attributes["level"], record.attributes["message"]) == ("high", "hello")
+
+
+class TestWhatProgramsDo:
+    """Uses that a review found to break."""
+
+    def test_copies_and_pickles(self) -> None:
+        """A model that holds a stage may be copied and sent to a worker, open or not; the copy is a stage like it."""
+        with testing.capture() as telemetry:
+            stage = otelml.stage("held", items=2, kind="x")
+            with stage:
+                copies = [copy.deepcopy(stage), copy.copy(stage), pickle.loads(pickle.dumps(stage))]  # noqa: S301
+            for other in copies:
+                with other:
+                    pass
+            assert count(telemetry, "held") == 4
+            assert (copies[0].items, copies[0].attributes) == (2, {"kind": "x"})
+
+    def test_opened_and_closed_in_other_contexts(self) -> None:
+        """Uses of one object that begin in one thread and end in another are all measured; nothing stays marked."""
+        with testing.capture(span_budget=0) as telemetry:
+            stage = otelml.stage("request")
+            with ThreadPoolExecutor(1) as opening, ThreadPoolExecutor(1) as closing:
+                for pool, call in (
+                    (opening, stage.__enter__),
+                    (closing, lambda: stage.__exit__(None, None, None)),
+                ):
+                    for future in [pool.submit(contextvars.copy_context().run, call) for _ in range(20)]:
+                        future.result()
+                left = [
+                    pool.submit(lambda: marks.thread.cell.refused).result() for pool in (opening, closing)
+                ]
+            assert count(telemetry, "request") == 20
+            assert left == [0, 0]
+
+    def test_an_async_generator_left_early_marks_nobody(self) -> None:
+        """A refused stage that is closed in another context leaves no mark on the task that consumed it."""
+
+        async def numbers() -> AsyncIterator[int]:
+            async with otelml.stage("read"):
+                for i in range(3):
+                    yield i
+
+        async def main() -> None:
+            with otelml.stage("lets the thread know that it runs a loop"):
+                pass
+            async for _ in numbers():
+                break
+            await asyncio.sleep(0.01)
+            assert marks.open_task_mark() is None
+
+        with testing.capture(span_budget=0):
+            asyncio.run(main())
+
+    def test_it_is_fast_again_after_a_recursion(self) -> None:
+        """An object that was open twice at a time goes back to keeping its use on itself."""
+        with testing.capture(span_budget=0):
+            stage = otelml.stage("work")
+            with stage, stage:
+                pass
+            with stage:
+                assert stage._cell is marks.thread.cell
+
+    def test_methods_of_every_kind(self) -> None:
+        """Static and class methods are measured; a class is refused with advice."""
+
+        class Model:
+            @otelml.stage("static")
+            @staticmethod
+            def static() -> int:
+                return 1
+
+            @otelml.stage("cls")
+            @classmethod
+            def cls(cls) -> str:
+                return cls.__name__
+
+        with testing.capture() as telemetry:
+            assert (Model.static(), Model().static(), Model.cls()) == (1, 1, "Model")
+            assert (count(telemetry, "static"), count(telemetry, "cls")) == (2, 1)
+        with pytest.raises(TypeError, match="not the class .*Model"):
+            otelml.stage("model")(Model)
+
+    def test_less_than_one_span_a_second(self) -> None:
+        """A budget below one saves up for a whole span."""
+        with testing.capture(span_budget=0.5) as telemetry:
+            for _ in range(4):
+                with otelml.stage("work"):
+                    pass
+                telemetry.tick(2.0)
+            assert sum(n for (_, why), n in kept(telemetry).items() if why in ("first", "budget")) == 4
+
+    def test_a_late_span_has_the_attributes_of_its_time(self) -> None:
+        """Attributes that change from use to use are those of the use that was slow."""
+        with testing.capture(span_budget=1) as telemetry:
+            stage = otelml.stage("work")
+            for i in range(5):
+                stage.attributes["i"] = i
+                with stage:
+                    threading.Event().wait(0.05 if i == 2 else 0)
+            telemetry.tick(1.0)
+            late = max(telemetry.spans, key=lambda span: span.end_time - span.start_time)
+            assert (late.attributes["ml.stage.kept"], late.attributes["i"]) == ("outlier", 2)
+
+    def test_an_interrupt_in_a_logging_handler(self) -> None:
+        """A Ctrl-C while the start is being logged leaves no mark and no span open."""
+
+        class Interrupting(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                raise KeyboardInterrupt
+
+        logger = logging.getLogger("interrupted")
+        logger.setLevel(logging.INFO)
+        handler = Interrupting()
+        logger.addHandler(handler)
+        try:
+            for budget in (0, 1):
+                with (
+                    testing.capture(span_budget=budget),
+                    pytest.raises(KeyboardInterrupt),
+                    otelml.stage("work", log=logger),
+                ):
+                    pass
+                assert marks.thread.cell.refused == 0
+                assert not trace.get_current_span().is_recording()
+        finally:
+            logger.removeHandler(handler)

@@ -38,14 +38,16 @@ def numpy_module() -> Any | None:
 
 def as_number(value: object) -> float | int | None:
     """`value` as a Python number, or None where it is not one (strings are not, even where they look like it)."""
-    if isinstance(value, (int, float)):
-        return value if type(value) in _PLAIN else float(value)
     if isinstance(value, (str, bytes)) or value is None:
         return None
     try:
-        return float(value)  # type: ignore[arg-type]  # numpy and torch scalars, Decimal, Fraction
-    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number = float(value)  # type: ignore[arg-type]  # numpy and torch scalars, Decimal, Fraction
+    except OverflowError:
+        return math.inf
+    except Exception:  # noqa: BLE001 - a class of the user's may raise anything
         return None
+    # Counters of ints stay exact.
+    return value if type(value) is int else number
 
 
 class Refused:
@@ -80,10 +82,12 @@ def sift(values: Iterable[object], refused: Refused, *, non_negative: bool) -> l
 
 def clean(values: list[Any], refused: Refused, *, non_negative: bool) -> list[float]:
     """`values` as finite Python numbers; the same list where nothing is odd (about 60 ns a value)."""
+    if not values:
+        return values
     if set(map(type, values)) <= _PLAIN:
         try:
             finite = math.isfinite(math.fsum(values))
-        except (OverflowError, ValueError):
+        except (OverflowError, ValueError):  # too large for a float: in one value, or in all together
             finite = False
         if finite and not (non_negative and min(values) < 0):
             return values
@@ -181,14 +185,16 @@ def _as_array(numpy: Any, values: list[Any]) -> Any | None:
 def _from_sorted_array(numpy: Any, ordered: Any, boundaries: Sequence[Boundaries]) -> Distribution:
     part = Distribution()
     part.count = int(ordered.size)
-    part.sum = float(ordered.sum())
+    with numpy.errstate(over="ignore"):
+        part.sum = float(ordered.sum())
     part.min = float(ordered[0])
     part.max = float(ordered[-1])
-    squares = float(numpy.dot(ordered, ordered))
-    part.m2 = squares - part.sum * part.sum / part.count
-    if part.m2 < _CANCELLED * squares:
-        deviation = ordered - part.sum / part.count
-        part.m2 = float(numpy.dot(deviation, deviation))
+    with numpy.errstate(over="ignore", invalid="ignore"):  # values above 1e154 have no finite square
+        squares = float(numpy.dot(ordered, ordered))
+        part.m2 = squares - part.sum * part.sum / part.count
+        if part.m2 < _CANCELLED * squares:
+            deviation = ordered - part.sum / part.count
+            part.m2 = float(numpy.dot(deviation, deviation))
     for bounds in boundaries:
         # Searching the few boundaries among the sorted values costs nothing beside the other way round.
         upto = numpy.searchsorted(ordered, _bounds_array(numpy, bounds), side="right").tolist()
@@ -209,14 +215,22 @@ def _bounds_array(numpy: Any, bounds: Boundaries) -> Any:
 def _from_sorted(ordered: list[float], boundaries: Sequence[Boundaries]) -> Distribution:
     part = Distribution()
     part.count = len(ordered)
-    part.sum = math.fsum(ordered)
+    part.sum = _sum(ordered)
     part.min = float(ordered[0])
     part.max = float(ordered[-1])
     # Exact products summed exactly: cancellation shows only where the spread is under 1e-7 of the mean.
-    part.m2 = max(0.0, math.fsum(map(mul, ordered, ordered)) - part.sum * part.sum / part.count)
+    part.m2 = max(0.0, _sum(map(mul, ordered, ordered)) - part.sum * part.sum / part.count)
     for bounds in boundaries:
         part.counts[bounds] = _bucket_counts(ordered, bounds)
     return part
+
+
+def _sum(values: Iterable[float]) -> float:
+    """`math.fsum`, infinite where the sum is too large for a float."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf
 
 
 def _bucket_counts(ordered: list[float], bounds: Boundaries) -> list[int]:
@@ -239,7 +253,7 @@ def _added(a: list[int], b: list[int]) -> list[int]:
 
 def exact_sum(values: list[float]) -> float | int:
     """The sum of finite numbers: an int for ints, else correctly rounded (`math.fsum`)."""
-    return math.fsum(values) if float in set(map(type, values)) else sum(values)
+    return _sum(values) if float in set(map(type, values)) else sum(values)
 
 
 def quantile(distribution: Distribution, q: float) -> tuple[float, float]:

@@ -57,8 +57,12 @@ def _plain(value: Any) -> Value | None:
         value = value.value
     if isinstance(value, str):
         return str(value[:MAX_VALUE_LENGTH])
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if value == value else None  # noqa: PLR0124 - NaN would be a new series each time
     # A scalar of numpy, or of a CPU tensor; a CUDA tensor would make `.item()` wait for the device.
     if getattr(value, "shape", None) == () and not getattr(value, "is_cuda", False):
         item = value.item()

@@ -6,6 +6,10 @@ The drain takes values out, checks and aggregates them. Everything that can go w
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from otelml.instruments import internal
@@ -13,7 +17,7 @@ from otelml.instruments.aggregate import Boundaries, Distribution, Refused, clea
 from otelml.instruments.attributes import OVERFLOW, Key, Value, attributes_key, clean_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from otelml.semconv.model import Metric
 
@@ -29,6 +33,8 @@ _PRESSED = 1_500_000
 """From here on the drain takes all at once: longer pauses for the threads that outrun it, so that it keeps up."""
 
 _ABSENT = object()
+_NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
+_overflow_lock = threading.Lock()
 
 
 class Bound:
@@ -42,6 +48,16 @@ class Bound:
         self.buffer: list[Any] = []
         # The SDK's own key of this series by view, kept by the drain.
         self.sdk_keys: dict[Any, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is this series itself; a pickle is the same series of the process that reads it."""
+        return _rebuild_bound, (self.instrument, self.attributes)
+
+    def __deepcopy__(self, _memo: Any) -> Bound:
+        return self
+
+    def __copy__(self) -> Bound:
+        return self
 
     def waiting(self) -> int:
         """How many values wait for the drain (arrays that were aggregated at once count as one)."""
@@ -59,9 +75,17 @@ class Bound:
         while waiting > 0:
             dropped = self._trim(buffer)
             values = buffer[: min(step, waiting)]
+            if (
+                not values
+            ):  # somebody else has emptied it: a signal handler that reads back, a test that starts anew
+                break
             del buffer[: len(values)]
             waiting -= len(values) + dropped
-            absorb(values)
+            try:
+                absorb(values)
+            except Exception:
+                internal.count("dropped", "instruments", "not_aggregated", len(values))
+                raise
         return taken
 
     def _trim(self, buffer: list[Any]) -> int:
@@ -118,8 +142,10 @@ class BoundCounter(Bound):
     def _absorb(self, values: list[Any]) -> None:
         refused = Refused()
         usable = clean(values, refused, non_negative=self.instrument.monotonic)
-        if usable:
-            amount = exact_sum(usable)
+        amount = exact_sum(usable) if usable else 0
+        if not math.isfinite(amount):
+            refused.non_finite += len(usable)
+        elif usable:
             self.pending = amount if self.pending is None else self.pending + amount
             self.total = amount if self.total is None else self.total + amount
         if refused:
@@ -162,14 +188,15 @@ class BoundHistogram(Bound):
             if numpy is None or self.instrument.sdk is None or self.instrument.sink is not None:
                 self.buffer.extend(_flat(values))
                 return
+            kind = getattr(getattr(values, "dtype", None), "kind", None)
+            if kind is None or kind not in "fiub":
+                self.buffer.extend(_flat(values))
+                return
             # Aggregated here, without a lock, and handed over whole: an array never waits in a buffer.
             part, refused = Distribution(), Refused()
-            array = numpy.asarray(values)
-            if array.dtype.kind in "fiub":
-                array = array.astype(numpy.float64, copy=False).ravel()
-                part.add_array(array, self.instrument.boundaries, refused)
-            else:
-                part.add_values(array.ravel().tolist(), self.instrument.boundaries, refused)
+            values = values.compressed() if hasattr(values, "compressed") else values
+            array = numpy.asarray(values).astype(numpy.float64, copy=False).ravel()
+            part.add_array(array, self.instrument.boundaries, refused)
             self.partials.append((part, refused))
 
     def waiting(self) -> int:
@@ -285,8 +312,13 @@ class _Deferred:
 
 
 def _flat(values: Any) -> list[Any]:
-    flatten = getattr(values, "ravel", None)
-    return flatten().tolist() if flatten is not None else list(values)
+    """The elements of an array, tensor, or any iterable, however nested; dates and times are no numbers."""
+    if hasattr(values, "ravel") and hasattr(values, "tolist"):
+        return [None] * values.size if getattr(values.dtype, "kind", "") in "mM" else values.ravel().tolist()
+    flat: list[Any] = []
+    for value in values:
+        flat.extend(_flat(value) if isinstance(value, (list, tuple)) else (value,))
+    return flat
 
 
 class Instrument:
@@ -308,6 +340,16 @@ class Instrument:
         self.sink: Callable[[Bound, list[float]], None] | None = None
         self._limit = spec.cardinality or limit
         self._cache: dict[Any, Bound] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is this instrument itself; a pickle is the instrument of that name where it is read."""
+        return _rebuild_instrument, (self.spec,)
+
+    def __copy__(self) -> Instrument:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Instrument:
+        return self
 
     @property
     def name(self) -> str:
@@ -360,18 +402,20 @@ class Instrument:
         """The series that takes what the cardinality guard turns away."""
         if not self.active:
             return NOOP_BOUND
-        if self.overflow is None:
-            self.overflow = self.bound_class(self, dict(OVERFLOW))
+        with _overflow_lock:
+            if self.overflow is None:
+                self.overflow = self.bound_class(self, dict(OVERFLOW))
         return self.overflow
 
     def _unbound(self, attributes: Mapping[str, Any] | None) -> Any:
         """The series of an unbound call, and an entry in the cache by which the next call finds it in one look-up.
 
-        Only attributes that are all strings are kept there: 1, 1.0 and True are equal as keys and are not the same
-        series. Bind those.
+        Only attributes that are all strings (or none) are kept there: 1, 1.0 and True are equal as keys and are not
+        the same series. Bind those.
         """
+        attributes = attributes or _NO_ATTRIBUTES
         bound = self.bind(attributes)
-        if not attributes or any(type(value) is not str for value in attributes.values()):
+        if any(type(value) is not str for value in attributes.values()):
             return bound
         if len(self._cache) < 4 * self._limit and bound is not NOOP_BOUND and bound is not self.overflow:
             self._cache[tuple(attributes.items())] = bound
@@ -389,6 +433,16 @@ class Instrument:
             internal.defer(lambda: _emit_non_finite(self.name, bound.attributes, n))
 
 
+def _rebuild_instrument(spec: Metric) -> Any:
+    from otelml.instruments import table
+
+    return table.create(spec.kind, spec, unit="", description="", bounds=None)
+
+
+def _rebuild_bound(instrument: Instrument, attributes: dict[str, Value]) -> Any:
+    return instrument.overflow_series() if attributes == OVERFLOW else instrument.bind(attributes)
+
+
 def _emit_non_finite(name: str, attributes: Mapping[str, Value], n: int) -> None:
     import logging
 
@@ -404,10 +458,10 @@ class Counter(Instrument):
     __slots__ = ()
     bound_class = BoundCounter
 
-    def add(self, amount: Number, attributes: Mapping[str, Any] | None = None) -> None:
+    def add(self, amount: Number, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> None:
         """Add `amount` (a counter refuses negative ones) to the series of `attributes`. Where it is hot, bind first."""
         try:
-            bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+            bound: Any = self._cache[tuple(attributes.items())]
         except (KeyError, TypeError, AttributeError):
             bound = self._unbound(attributes)
         bound.add(amount)
@@ -425,10 +479,10 @@ class Histogram(Instrument):
     __slots__ = ()
     bound_class = BoundHistogram
 
-    def record(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
+    def record(self, value: Number, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> None:
         """Record `value` in the series of `attributes`. Prefer `bind(...).record` where it is hot."""
         try:
-            bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+            bound: Any = self._cache[tuple(attributes.items())]
         except (KeyError, TypeError, AttributeError):
             bound = self._unbound(attributes)
         bound.record(value)
@@ -444,10 +498,10 @@ class Gauge(Instrument):
     __slots__ = ()
     bound_class = BoundGauge
 
-    def set(self, value: Number, attributes: Mapping[str, Any] | None = None) -> None:
+    def set(self, value: Number, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> None:
         """Set the series of `attributes` to `value`."""
         try:
-            bound: Any = self._cache[tuple(attributes.items())]  # type: ignore[union-attr]
+            bound: Any = self._cache[tuple(attributes.items())]
         except (KeyError, TypeError, AttributeError):
             bound = self._unbound(attributes)
         bound.set(value)

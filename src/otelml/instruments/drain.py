@@ -52,10 +52,13 @@ def attach(meter_provider: MeterProvider) -> None:
 
 def detach() -> None:
     """Stop feeding the attached provider; instruments go on recording, and wait for the next."""
-    global _state
-    state, _state = _state, None
+    global _state  # noqa: PLW0603
+    state = _state
     if state is None:
         return
+    with internal.guard("drain"):
+        state.carry_over()
+    _state = None
     with suppress(ValueError):
         table.on_create.remove(state.adopt)
     for instrument in list(table.instruments.values()):
@@ -146,11 +149,12 @@ class _Attached:
         from opentelemetry.metrics import Observation
 
         def observe(_options: CallbackOptions) -> list[Observation]:
-            if self is not _state:
+            # The SDK keeps the callbacks of the first time a provider was attached, and that may be another object.
+            if _state is None or _state.provider is not self.provider:
                 return []
             if kind == "dropped":
                 with internal.guard("drain"):
-                    self.carry_over()
+                    _state.carry_over()
             return [
                 Observation(n, {"otelml.component": component, "otelml.reason": reason})
                 for (k, component, reason), n in internal.totals().items()
@@ -163,7 +167,7 @@ class _Attached:
         from opentelemetry.metrics import Observation
 
         def observe(_options: CallbackOptions) -> list[Observation]:
-            if self is not _state:
+            if _state is None or _state.provider is not self.provider:
                 return []
             return [Observation(b.last, b.attributes) for b in instrument.all_series() if b.last is not None]
 
@@ -171,9 +175,9 @@ class _Attached:
 
     def carry_over(self) -> None:
         """Drain all buffers, then hand what is new to the SDK."""
-        table.drain_now()
         if self.merging:
             self._notice_new_readers()
+        table.drain_now()
         for instrument in list(table.instruments.values()):
             kind = instrument.spec.kind
             if kind == "histogram":

@@ -57,7 +57,7 @@ def _distribution_numbers(total: aggregate.Distribution) -> dict[str, Any]:
         "count": total.count,
         "sum": total.sum,
         "mean": total.sum / total.count,
-        "std": math.sqrt(total.m2 / total.count),
+        **({"std": math.sqrt(total.m2 / total.count)} if math.isfinite(total.m2) else {}),
         "min": total.min,
         "max": total.max,
     }
@@ -106,14 +106,28 @@ def _family(instrument: Instrument) -> Any | None:
     label_names = [label_name(key) for key in labels]
     classes = {"counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
     family = classes.get(instrument.spec.kind, GaugeMetricFamily)(name, help_text, labels=label_names)
+    # 1 and "1" are two series here and one label there.
+    merged: dict[tuple[str, ...], Any] = {}
     for bound in series:
-        values = [_label_value(bound.attributes.get(key, "")) for key in labels]
+        values = tuple(_label_value(bound.attributes.get(key, "")) for key in labels)
+        merged[values] = _together(instrument.spec.kind, merged.get(values), bound)
+    for values, total in merged.items():
         if instrument.spec.kind == "histogram":
-            total = bound.total()
             family.add_metric(values, buckets=_cumulative(total), sum_value=total.sum)
         else:
-            family.add_metric(values, bound.last if instrument.spec.kind == "gauge" else bound.total)
+            family.add_metric(values, total)
     return family
+
+
+def _together(kind: str, total: Any, bound: Any) -> Any:
+    if kind == "gauge":
+        return bound.last
+    if kind != "histogram":
+        return bound.total if total is None else total + bound.total
+    if total is None:
+        return bound.total()
+    total.merge(bound.total())
+    return total
 
 
 def _label_value(value: object) -> str:

@@ -148,16 +148,18 @@ def drain_now(*, everything: bool = False) -> int:
         for bound in instrument.all_series():
             waiting = bound.waiting()
             if waiting and not (waits and waiting < MAX_UNATTACHED):
-                with drain_lock:
+                # One series that cannot be aggregated must not keep the others from being drained.
+                with internal.guard("drain"), drain_lock:
                     most = max(most, bound.drain())
     return most
 
 
 def clear_recorded() -> None:
-    """Forget all values, keep all instruments: for a forked child."""
-    for instrument in list(instruments.values()):
-        for bound in instrument.all_series():
-            bound.clear()
+    """Forget all values, keep all instruments: for a forked child (after `renew_locks`), and for tests."""
+    with drain_lock:
+        for instrument in list(instruments.values()):
+            for bound in instrument.all_series():
+                bound.clear()
 
 
 def renew_locks() -> None:

@@ -5,6 +5,7 @@ Apart from the SDK: buffers are bounded by it even where no provider is set up y
 
 from __future__ import annotations
 
+import os
 import threading
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -28,13 +29,18 @@ fork_hooks: list[Callable[[], object]] = []
 """Called in a forked child, which starts from zero."""
 
 _thread: threading.Thread | None = None
+_fork_hook = False
+_forked_pid: int | None = None
 _stopping = threading.Event()
 _start_lock = threading.Lock()
 
 
 def ensure_started() -> None:
     """Start the thread unless it runs. Called when an instrument is made, never on a hot path."""
-    global _thread  # noqa: PLW0603
+    global _thread, _fork_hook  # noqa: PLW0603
+    if not _fork_hook and hasattr(os, "register_at_fork"):
+        _fork_hook = True
+        os.register_at_fork(after_in_child=_start_anew)
     if _thread is not None and _thread.is_alive():
         return
     with _start_lock:
@@ -79,9 +85,20 @@ def next_interval(interval_s: float, most_waiting: int) -> float:
     return min(INTERVAL_S, interval_s * 2)
 
 
+def _start_anew() -> None:
+    """In a forked child of a program that was never configured; `lifecycle` does the same and more where it was."""
+    table.renew_locks()
+    internal.reset()
+    table.clear_recorded()
+    after_fork()
+
+
 def after_fork() -> None:
-    """In a forked child, where the thread does not exist: new locks, and a new thread if there was one."""
-    global _thread, _stopping, _start_lock
+    """In a forked child, where the thread does not exist: new locks, and a new thread if there was one. Only once."""
+    global _thread, _stopping, _start_lock, _forked_pid  # noqa: PLW0603
+    if _forked_pid == os.getpid():
+        return
+    _forked_pid = os.getpid()
     for hook in fork_hooks:
         hook()
     had_thread = _thread is not None

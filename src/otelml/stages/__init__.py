@@ -116,6 +116,11 @@ def _logged(
     return made
 
 
+def rebuild(name: str, items: int | None, attributes: dict[str, Any], log: Any) -> Any:
+    """The stage that a copy or a pickle of one is: `log` as for `stage`, or None."""
+    return __getattr__("stage")(name, items=items, log=log or False, **attributes)
+
+
 def reset() -> None:
     """Read again whether all stages write their log pair: when the settings change."""
     global _log_all  # noqa: PLW0603

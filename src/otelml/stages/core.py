@@ -12,9 +12,9 @@ from contextvars import ContextVar
 from time import perf_counter_ns as _clock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from otelml.instruments import internal
+from otelml.instruments import internal, timer
 from otelml.stages import decorators, marks, spans
-from otelml.stages.marks import Cell
+from otelml.stages.marks import Cell, TaskMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,14 +28,44 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _thread = marks.thread
 
-# How an open stage is kept: its start (perf_counter ns), the cell it is marked in, and its span with the token of the
-# OTel context. Neither cell nor span: refused within an event loop, marked in the task.
-_Open = tuple[int, Cell | None, "tuple[Span, Any] | None"]
+# How an open stage is kept: its start (perf_counter ns), and its mark, or its span with the token of the OTel context.
+_Open = tuple[int, Cell | TaskMark | None, "tuple[Span, Any] | None"]
 
-# For objects open more than once at a time: (the stage, how it is open, the next outer entry of this context).
-_entries: ContextVar[Any] = ContextVar("otelml.stage.entries", default=None)
+# The start of an object that is open more than once at a time: then all its entries are in `_shared`, and each in
+# the context that it was opened in.
 _SHARED = -1
 _sharing_lock = threading.Lock()
+
+
+class _Entry:
+    """One of several uses of a stage object at a time."""
+
+    __slots__ = ("above", "open", "opened", "stage")
+
+    def __init__(self, stage: Stage, opened: _Open, above: _Entry | None) -> None:
+        self.stage = stage
+        self.opened = opened
+        self.above = above
+        self.open = True
+
+
+def renew_lock() -> None:
+    """In a forked child: the old lock may be held by a thread that the fork left behind."""
+    global _sharing_lock  # noqa: PLW0603
+    _sharing_lock = threading.Lock()
+
+
+timer.fork_hooks.append(renew_lock)
+
+_entries: ContextVar[_Entry | None] = ContextVar("otelml.stage.entries", default=None)
+
+
+def _entry_of(stage: Stage | None) -> _Entry | None:
+    """The innermost entry of this context that is still open: of `stage`, or of any."""
+    entry = _entries.get()
+    while entry is not None and not (entry.open and stage in (None, entry.stage)):
+        entry = entry.above
+    return entry
 
 
 class Stage:
@@ -47,18 +77,28 @@ class Stage:
         attributes: go to the span and the events; may be added to inside the block.
     """
 
-    __slots__ = ("_cell", "_elapsed_ns", "_owner", "_span", "_start", "_state", "attributes", "items", "name")
+    __slots__ = (
+        "_cell",
+        "_elapsed_ns",
+        "_shared",
+        "_span",
+        "_start",
+        "_state",
+        "attributes",
+        "items",
+        "name",
+    )
 
     name: str
     items: int | None
     attributes: dict[str, Any]
     _state: StageName
-    # How it is open (`_Open`); `_start` is None while it is not, and `_span` is only set by the slow path.
+    # How it is open; `_start` is None while it is not, and `_span` is only set by the slow path. `_cell` is set if it
+    # takes no more than the hot path to close it.
     _start: int | None
     _cell: Cell | None
-    _span: tuple[Span, Any] | None
-    # The entry that the object kept before it became `_SHARED`.
-    _owner: _Open | None
+    _span: _Open | None
+    _shared: list[_Entry]
     _elapsed_ns: int
 
     @property
@@ -118,9 +158,8 @@ class Stage:
 
     def _enter_slowly(self) -> Stage:
         opened = self._open()
-        if self._start is not None and self._share(opened):
-            return self
-        self._start, self._cell, self._span = opened
+        if self._start is None or not self._share(opened):
+            self._start, self._cell, self._span = opened[0], None, opened
         return self
 
     def _open(self) -> _Open:
@@ -132,22 +171,35 @@ class Stage:
             with internal.guard("stage"):
                 span = spans.start_span(self, "budget" if state.kept else "first")
                 state.kept += 1
-        cell = None if span is not None else marks.mark_refused()
-        self._log_start()
-        return _clock(), cell, span
+        mark = None if span is not None else marks.mark_refused()
+        try:
+            self._log_start()
+        except BaseException:  # what a logging handler of the user's raises is the user's, a Ctrl-C say
+            self._abandon(mark, span)
+            raise
+        return _clock(), mark, span
+
+    def _abandon(self, mark: Cell | TaskMark | None, span: tuple[Span, Any] | None) -> None:
+        if mark is not None:
+            marks.unmark(mark)
+        if span is not None:
+            spans.end_span(self, span, None)
 
     def _share(self, opened: _Open) -> bool:
         """Keep this entry in its context: the object itself holds another one, by a thread, a task or a recursion.
 
-        From then on the object keeps all its entries in contexts. False if the other one has just left.
+        The object goes on like that until all have left. False if the other one has just left.
         """
         with _sharing_lock:
             if self._start is None:
                 return False
             if self._start != _SHARED:
-                self._owner = (self._start, self._cell, getattr(self, "_span", None))
+                kept = (self._start, self._cell, None) if self._cell is not None else self._span
+                self._shared = [_Entry(self, kept, None)]  # type: ignore[arg-type]  # open, so one of the two
                 self._start, self._cell = _SHARED, None
-        _entries.set((self, opened, _entries.get()))
+            entry = _Entry(self, opened, _entry_of(None))
+            self._shared.append(entry)
+        _entries.set(entry)
         return True
 
     def _exit_slowly(self, now: int, exc: BaseException | None) -> None:
@@ -155,27 +207,27 @@ class Stage:
         if opened is None:
             internal.count("errors", "stage", "exit_without_enter")
             return
-        start, cell, span = opened
+        start, mark, span = opened
         self._elapsed_ns = now - start
-        if span is None:
-            marks.unmark(cell)
+        if mark is not None:
+            marks.unmark(mark)
         self._finish(start, now - start, span, exc)
 
     def _take_opened(self) -> _Open | None:
         if self._start is None:
             return None
         if self._start != _SHARED:
-            opened = (self._start, self._cell, self._span)
+            opened = self._span
             self._cell = self._span = self._start = None
             return opened
-        entry = top = _entries.get()
-        while entry is not None and entry[0] is not self:
-            entry = entry[2]
-        if entry is not None:
-            _entries.set(_without(top, entry))
-            return entry[1]
-        owner, self._owner = self._owner, None
-        return owner
+        with _sharing_lock:
+            # What was opened in another context than it is closed in: the oldest.
+            entry = _entry_of(self) or self._shared[0]
+            entry.open = False
+            self._shared.remove(entry)
+            if not self._shared:
+                self._start = None
+        return entry.opened
 
     def _finish(
         self, start_ns: int, elapsed_ns: int, span: tuple[Span, Any] | None, exc: BaseException | None
@@ -184,12 +236,14 @@ class Stage:
         error = None if isinstance(exc, GeneratorExit) else exc
         with internal.guard("stage"):
             self._record(elapsed_ns, error)
-            self._log_end(elapsed_ns, error)
-            if span is None:
-                self._consider_late_span(start_ns, elapsed_ns, error)
-            else:
-                spans.end_span(self, span, error)
-                self._state.note_slow(elapsed_ns, None)
+            try:
+                self._log_end(elapsed_ns, error)
+            finally:
+                if span is None:
+                    self._consider_late_span(start_ns, elapsed_ns, error)
+                else:
+                    spans.end_span(self, span, error)
+                    self._state.note_slow(elapsed_ns, None)
 
     def _record(self, elapsed_ns: int, error: BaseException | None) -> None:
         if error is None:
@@ -208,13 +262,14 @@ class Stage:
             late.make(reason, error)
         state.note_slow(elapsed_ns, late if reason is None and error is None else None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are stages of the same name that are not open."""
+        from otelml import stages
+
+        return stages.rebuild, (self.name, self.items, self.attributes, None)
+
     def _log_start(self) -> None:
         """A place for `LoggedStage`."""
 
     def _log_end(self, elapsed_ns: int, error: BaseException | None) -> None:
         """A place for `LoggedStage`."""
-
-
-def _without(top: Any, gone: Any) -> Any:
-    """The chain of entries from `top` with one taken out (they overlap instead of nesting: a `with` in a generator)."""
-    return gone[2] if top is gone else (top[0], top[1], _without(top[2], gone))

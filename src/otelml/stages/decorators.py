@@ -21,12 +21,23 @@ if TYPE_CHECKING:
 
 
 def decorate(stage: Stage, function: Any, *, always_enter: bool = False) -> Any:
-    """`function` with every call a use of `stage`; with `always_enter` through its own `__enter__`."""
-    if inspect.isasyncgenfunction(function):
+    """`function` with every call a use of `stage`; with `always_enter` through its own `__enter__`.
+
+    Raises:
+        TypeError: `function` is a class; decorate its methods.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(decorate(stage, function.__func__, always_enter=always_enter))
+    if isinstance(function, type):
+        raise TypeError(
+            f"otelml.stage decorates functions and methods, not the class {function.__qualname__}"
+        )
+    call = function if hasattr(function, "__code__") else getattr(function, "__call__", function)  # noqa: B004
+    if inspect.isasyncgenfunction(call):
         return _wrap_async_generator(stage, function)
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(call):
         return _wrap_generator(stage, function)
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(call):
         return _wrap_coroutine(stage, function)
     return _wrap_by_entering(stage, function) if always_enter else _wrap_function(stage, function)
 
@@ -46,8 +57,10 @@ def _wrap_function(stage: Stage, function: Any) -> Any:
             stage._finish(start, _clock() - start, None, error)
             raise
         elapsed_ns = _clock() - start
-        if elapsed_ns < state.slow_ns and stage.items is None:
+        if elapsed_ns < state.slow_ns:
             state.record_ns(elapsed_ns)
+            if stage.items is not None:
+                state.add_items(stage.items)
         else:
             stage._finish(start, elapsed_ns, None, None)
         return result

@@ -37,6 +37,14 @@ class LoggedStage(Stage):
     ) -> None:
         self._exit_slowly(_clock(), exc)
 
+    async def __aenter__(self) -> Stage:
+        return self._enter_slowly()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._exit_slowly(_clock(), exc)
+
     def _log_start(self) -> None:
         self._emit("stage_start", f"Starting {self.name}")
 
@@ -63,6 +71,11 @@ class LoggedStage(Stage):
                 logger=self._logger,
                 stacklevel=self._depth,
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from otelml import stages
+
+        return stages.rebuild, (self.name, self.items, self.attributes, self._logger or True)
 
     def __call__(self, function: F) -> F:
         self._depth = DEPTH + 1

@@ -37,8 +37,19 @@ class _Thread(threading.local):
 
 
 thread = _Thread()
-# The same count for a task, and for what it starts.
-_task_refused: ContextVar[int] = ContextVar("otelml.stage.refused", default=0)
+
+
+class TaskMark:
+    """A stage without a span that is open in a task: seen by what the task starts, closed from wherever it ends."""
+
+    __slots__ = ("above", "open")
+
+    def __init__(self, above: TaskMark | None) -> None:
+        self.above = above
+        self.open = True
+
+
+_task_mark: ContextVar[TaskMark | None] = ContextVar("otelml.stage.refused", default=None)
 
 # Code of decorated functions, which are marked by being on the call stack.
 refusing_code: set[CodeType] = set()
@@ -46,28 +57,36 @@ refusing_code: set[CodeType] = set()
 marking_code: set[CodeType] = set()
 
 
-def mark_refused() -> Cell | None:
-    """Mark a stage without a span as open, for those inside it; the thread's cell, or None for the task's count."""
+def mark_refused() -> Cell | TaskMark:
+    """Mark a stage without a span as open, for those inside it: in the thread's cell, or in the task."""
     if thread.cell.in_loop:
-        _task_refused.set(_task_refused.get() + 1)
-        return None
+        mark = TaskMark(open_task_mark())
+        _task_mark.set(mark)
+        return mark
     cell = thread.cell
     cell.refused += 1
     return cell
 
 
-def unmark(cell: Cell | None) -> None:
-    """Take back a mark, by what `mark_refused` returned."""
-    if cell is not None:
-        cell.refused -= 1
+def unmark(mark: Cell | TaskMark) -> None:
+    """Take back a mark, from any thread or task."""
+    if type(mark) is TaskMark:
+        mark.open = False
     else:
-        # Not below 0: the stage may be closed in another task than it was opened in.
-        _task_refused.set(max(0, _task_refused.get() - 1))
+        mark.refused -= 1  # type: ignore[union-attr]
+
+
+def open_task_mark() -> TaskMark | None:
+    """The innermost mark of this context that is still open."""
+    mark = _task_mark.get()
+    while mark is not None and not mark.open:
+        mark = mark.above
+    return mark
 
 
 def inside_refused() -> bool:
     """Whether a stage that encloses the caller was refused a span. Off the hot path; looks at the whole call stack."""
-    return bool(thread.cell.refused or _task_refused.get()) or _inside_refused_call()
+    return bool(thread.cell.refused) or open_task_mark() is not None or _inside_refused_call()
 
 
 def notice_loop() -> None:

@@ -55,7 +55,7 @@ class StageName:
         self._items: Any = None
         self._series = self._bind(self._duration)
         self.record_ns: Callable[[int], None] = self._series.record_ns
-        self.tokens = self.failed = self.outlier = rate
+        self.tokens = self.failed = self.outlier = _most(rate)
         self.kept = self.failures = self._reported = 0
         self._far_ns = _NEVER_NS
         self._max_ns = -1
@@ -108,10 +108,10 @@ class StageName:
 
     def tick(self, elapsed_s: float, rate: float) -> None:
         """Refill the budgets, make the span of the slowest refused stage, count what was left out."""
-        refill = rate * elapsed_s
-        self.tokens = min(rate, self.tokens + refill)
-        self.failed = min(rate, self.failed + refill)
-        self.outlier = min(rate, self.outlier + refill)
+        refill, most = rate * elapsed_s, _most(rate)
+        self.tokens = min(most, self.tokens + refill)
+        self.failed = min(most, self.failed + refill)
+        self.outlier = min(most, self.outlier + refill)
         slowest = self.slowest
         if slowest is not None and self.outlier >= 1:
             self.slowest = None
@@ -125,11 +125,9 @@ class StageName:
 
     def _measured(self) -> int:
         series = self._series
-        return (
-            int(series.settled.count + series.pending.count + self.failures)
-            if hasattr(series, "settled")
-            else 0
-        )
+        if not hasattr(series, "settled") or (self.name is not None and series is self._duration.overflow):
+            return 0  # telemetry is off, or the series is shared with others, of whom one counts for all
+        return int(series.settled.count + series.pending.count + self.failures)
 
     def review(self) -> None:
         """Take the threshold for outliers from what has been measured so far."""
@@ -139,10 +137,16 @@ class StageName:
             self.slow_ns = min(self._far_ns, self._max_ns)
 
     def clear(self, rate: float) -> None:
-        """Start anew, in a forked child."""
-        self.tokens = self.failed = self.outlier = rate
-        self.kept = self.failures = self._reported = 0
+        """Start anew: in a forked child, and when the settings change."""
+        self.tokens = self.failed = self.outlier = _most(rate)
+        self.kept = self.failures = 0
+        self._reported = self._measured()
         self._far_ns, self._max_ns, self.slow_ns, self.slowest = _NEVER_NS, -1, -1, None
+
+
+def _most(rate: float) -> float:
+    """What a budget saves up: a second's worth, and a whole span where the rate is less than one a second."""
+    return max(rate, 1.0) if rate > 0 else 0.0
 
 
 class _FirstBudget:
@@ -185,7 +189,7 @@ def _new(name: str) -> StageName:
     limit = settings.current().cardinality_limit
     if len(names) < limit:
         if not names:
-            _first.tokens = rate()
+            _first.tokens = _most(rate())
             if on_tick not in timer.tick_hooks:
                 timer.tick_hooks.append(on_tick)
                 timer.fork_hooks.append(clear)
@@ -208,7 +212,7 @@ def on_tick(elapsed_s: float) -> None:
     """The drain thread's round over all names."""
     global _since_review_s  # noqa: PLW0603
     per_second = rate()
-    _first.tokens = min(per_second, _first.tokens + per_second * elapsed_s)
+    _first.tokens = min(_most(per_second), _first.tokens + per_second * elapsed_s)
     _since_review_s += elapsed_s
     states = [*names.values(), *([_overflow] if _overflow is not None else [])]
     for state in states:
@@ -222,7 +226,7 @@ def on_tick(elapsed_s: float) -> None:
 def clear() -> None:
     """Budgets and counts from zero: in a forked child, and when the settings change."""
     per_second = rate()
-    _first.tokens = per_second
+    _first.tokens = _most(per_second)
     for state in [*names.values(), *([_overflow] if _overflow is not None else [])]:
         state.clear(per_second)
 

@@ -27,7 +27,7 @@ class LateSpan:
         from opentelemetry.context import get_current
 
         self.name = stage.name
-        self.attributes = stage.attributes
+        self.attributes = dict(stage.attributes)
         self.items = stage.items
         self.elapsed_ns = elapsed_ns
         self.start_wall_ns = time_ns() - (perf_counter_ns() - start_ns)

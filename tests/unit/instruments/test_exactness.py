@@ -157,13 +157,13 @@ def test_the_scraped_text_equals_the_sdks_own(rounds: list[list[float]]) -> None
     meter = MeterProvider([theirs], shutdown_on_exit=False).get_meter("otelml")
     sdk = meter.create_histogram("h", unit="s", explicit_bucket_boundaries_advisory=BOUNDS)
     mine = otelml.histogram("h", unit="s", bounds=BOUNDS)
-    for recorded in rounds:
+    for number, recorded in enumerate(rounds, 1):
         for i, value in enumerate(recorded):
             mine.record(value, {"other": i % 2})
             sdk.record(value, {"other": i % 2})
         expected = scraped(theirs)
         assert scraped(ours) == pytest.approx(expected, rel=1e-12, abs=1e-12)
-        assert bool(expected) == any(rounds[: rounds.index(recorded) + 1])
+        assert bool(expected) == any(rounds[:number])
     reset()
 
 

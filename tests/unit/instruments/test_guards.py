@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import pickle
 from enum import Enum
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 import otelml
 from otelml import testing
-from otelml.instruments import attributes, internal, table
+from otelml.instruments import aggregate, attributes, internal, table
 
 
 def test_non_finite_values_are_counted_and_one_event_says_so() -> None:
@@ -182,3 +184,38 @@ def test_a_buffer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     table.drain_now(everything=True)
     assert (series.pending.count, series.pending.min) == (100, 150.0)
     assert internal.totals()["dropped", "instruments", "buffer_full"] == 150
+
+
+class Odd:
+    """Converts to no number, in its own way."""
+
+    def __float__(self) -> float:
+        raise KeyError("odd")
+
+
+@pytest.mark.parametrize("with_numpy", [True, False])
+@pytest.mark.parametrize("odd", [10**400, Odd(), 1e308, 1.2e154, math.nan, "x"])
+def test_one_odd_value_costs_no_other(odd: Any, with_numpy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands among good values, the good ones are counted, and so are those of other instruments."""
+    if not with_numpy:
+        monkeypatch.setattr(aggregate, "numpy_module", lambda: None)
+    with testing.capture() as telemetry:
+        for make in (otelml.histogram("h").bind().record, otelml.counter("c").bind().add):
+            for value in (1, odd, 2, odd, 3):
+                make(value)
+        otelml.counter("z").add(1)
+        assert telemetry.point("h").count - (2 if isinstance(odd, float) and odd < math.inf else 0) == 3
+        assert telemetry.value("z") == 1
+        lost = sum(n for (kind, *_), n in internal.totals().items() if kind == "dropped")
+        assert (telemetry.value("c") or 0) >= 6 or lost >= 4
+
+
+def test_copies_and_pickles_are_the_same_series() -> None:
+    """A model that holds a bound series may be copied and sent to a worker; what the copy records arrives."""
+    with testing.capture() as telemetry:
+        bound = otelml.counter("c").bind(a="b")
+        for copied in (copy.copy(bound), copy.deepcopy(bound), pickle.loads(pickle.dumps(bound))):  # noqa: S301
+            copied.add(1)
+        copy.deepcopy(otelml.counter("c")).add(1, {"a": "b"})
+        pickle.loads(pickle.dumps(otelml.counter("c"))).add(1, {"a": "b"})  # noqa: S301
+        assert telemetry.value("c", {"a": "b"}) == 5

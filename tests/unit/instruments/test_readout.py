@@ -117,3 +117,50 @@ def test_export_prometheus_writes_a_readable_file(tmp_path: Path) -> None:
     assert samples["ml_stage_items_total", label] == 4
     assert samples["my_level_ratio",] == 0.5
     assert not [name for name, *_ in samples if "untouched" in name]
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ((x for x in (1.0, 2.0, 3.0)), 3),
+        ({1.0: "a", 2.0: "b"}.keys(), 2),
+        ([1.0, 2.0, "x"], 2),
+        ([[1.0, 2.0], [3.0]], 3),
+        (np.array([1, 2], "timedelta64[s]"), 0),
+        (np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0]), 2),
+    ],
+)
+def test_record_many_takes_what_there_is(given: Any, count: int) -> None:
+    """Any iterable, nested or not: numbers count, masked and other elements do not."""
+    with testing.capture() as telemetry:
+        otelml.histogram("h", bounds=(1, 2)).record_many(given)
+        assert (telemetry.value("h") or 0) == count
+
+
+def test_series_that_are_one_in_prometheus_are_written_as_one(tmp_path: Path) -> None:
+    """1 and "1" are two series here and one label there: their counts add up, and no line is there twice."""
+    for value in (1, "1"):
+        otelml.counter("c").add(2, {"x": value})
+        otelml.histogram("h", bounds=(1,)).record(0.5, {"x": value})
+    otelml.export_prometheus(tmp_path / "m.prom")
+    lines = (tmp_path / "m.prom").read_text().splitlines()
+    assert 'c_total{x="1"} 4.0' in lines
+    assert 'h_count{x="1"} 2.0' in lines
+    assert len({line.rpartition(" ")[0] for line in lines}) == len(lines)
+
+
+def test_a_program_goes_on_after_a_capture() -> None:
+    """What a program records around a capture reaches its own provider; what the capture saw does not."""
+    with testing.capture() as program:
+        counter, gauge = otelml.counter("c").bind(), otelml.gauge("g").bind()
+        counter.add(1)
+        program.metrics_data()
+        counter.add(10)
+        with testing.capture() as inner:
+            counter.add(100)
+            assert inner.value("c") == 100
+            counter.add(100)
+        counter.add(1000)
+        gauge.set(2)
+        assert program.value("c") == 1011
+        assert program.value("g") == 2

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import otelml
@@ -35,3 +39,32 @@ def test_a_failing_hook_is_contained_and_counted(monkeypatch: pytest.MonkeyPatch
     timer.tick(0.5)
     assert ran == [0.5]
     assert internal.totals()["errors", "drain", "ZeroDivisionError"] == 1
+
+
+FORKS = """
+import os, signal, threading, time, otelml
+bound, counter = otelml.histogram("f.h").bind(), otelml.counter("f.c").bind()
+counter.add(5)
+going = True
+def read():
+    while going:
+        for _ in range(2000): bound.record(1.5)
+        otelml.summary()
+threading.Thread(target=read, daemon=True).start()
+time.sleep(0.1)
+for _ in range(15):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        counter.add(2)
+        value = otelml.summary()["f.c"][0]["value"]
+        os._exit(0 if value == 2 and any(t.name == "otelml-drain" for t in threading.enumerate()) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+going = False
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_of_a_program_that_was_never_configured() -> None:
+    """The child starts from zero, with locks and a drain thread of its own, whatever the parent was doing."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], check=True, timeout=120)
