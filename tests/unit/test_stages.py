@@ -603,7 +603,7 @@ class TestWhatProgramsDo:
         with testing.capture() as telemetry:
             assert (Model.static(), Model().static(), Model.cls()) == (1, 1, "Model")
             assert (count(telemetry, "static"), count(telemetry, "cls")) == (2, 1)
-        with pytest.raises(TypeError, match="not the class .*Model"):
+        with pytest.raises(TypeError, match=r"not the class .*Model"):
             otelml.stage("model")(Model)
 
     def test_less_than_one_span_a_second(self) -> None:
