@@ -190,11 +190,12 @@ def _from_sorted_array(numpy: Any, ordered: Any, boundaries: Sequence[Boundaries
     part.min = float(ordered[0])
     part.max = float(ordered[-1])
     with numpy.errstate(over="ignore", invalid="ignore"):  # values above 1e154 have no finite square
-        squares = float(numpy.dot(ordered, ordered))
+        # Not numpy.dot: it wakes up the threads of BLAS, which belong to the program.
+        squares = float(numpy.einsum("i,i", ordered, ordered))
         part.m2 = squares - part.sum * part.sum / part.count
         if part.m2 < _CANCELLED * squares:
             deviation = ordered - part.sum / part.count
-            part.m2 = float(numpy.dot(deviation, deviation))
+            part.m2 = float(numpy.einsum("i,i", deviation, deviation))
     for bounds in boundaries:
         # Searching the few boundaries among the sorted values costs nothing beside the other way round.
         upto = numpy.searchsorted(ordered, _bounds_array(numpy, bounds), side="right").tolist()
