@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otelml.instruments.bound import Counter, Gauge, Histogram, UpDownCounter
+    from otelml.instruments.instrument import Counter, Gauge, Histogram, UpDownCounter
     from otelml.semconv.model import Metric
 
 

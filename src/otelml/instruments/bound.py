@@ -1,4 +1,4 @@
-"""Instruments and their bound series: the hot path, where recording a value is one `list.append`.
+"""Bound series of instruments: the hot path, where recording a value is one `list.append`.
 
 A bound series owns a buffer; its `add`, `record` or `set` IS that buffer's `append` (about 20 ns, no lock, no check).
 The drain takes values out, checks and aggregates them. Everything that can go wrong goes wrong there, not here.
@@ -7,19 +7,17 @@ The drain takes values out, checks and aggregates them. Everything that can go w
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from otelml.instruments import internal
-from otelml.instruments.aggregate import Boundaries, Distribution, Refused, clean, exact_sum, numpy_module
-from otelml.instruments.attributes import OVERFLOW, Key, Value, attributes_key, clean_attributes
+from otelml.instruments.aggregate import Distribution, Refused, clean, exact_sum, numpy_module
+from otelml.instruments.attributes import OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from otelml.semconv.model import Metric
+    from otelml.instruments.attributes import Value
+    from otelml.instruments.instrument import Instrument
 
 Number = int | float
 
@@ -33,8 +31,6 @@ _PRESSED = 1_500_000
 """From here on the drain takes all at once: longer pauses for the threads that outrun it, so that it keeps up."""
 
 _ABSENT = object()
-_NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
-_overflow_lock = threading.Lock()
 
 
 class Bound:
@@ -321,191 +317,5 @@ def _flat(values: Any) -> list[Any]:
     return flat
 
 
-class Instrument:
-    """An instrument by name. `bind(**attributes)` once and keep the result: that is the fast way to record."""
-
-    bound_class: ClassVar[type[Bound]]
-
-    __slots__ = ("_cache", "_limit", "active", "bounds", "overflow", "sdk", "series", "sink", "spec", "views")
-
-    def __init__(self, spec: Metric, limit: int, *, active: bool) -> None:
-        self.spec = spec
-        self.active = active
-        self.series: dict[Key, Bound] = {}
-        self.overflow: Bound | None = None
-        self.bounds: Boundaries = tuple(spec.bounds or ())
-        # What the drain knows of this instrument's counterpart in the SDK (None: no provider yet).
-        self.sdk: Any = None
-        self.views: tuple[Boundaries, ...] = ()
-        self.sink: Callable[[Bound, list[float]], None] | None = None
-        self._limit = spec.cardinality or limit
-        self._cache: dict[Any, Bound] = {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A copy is this instrument itself; a pickle is the instrument of that name where it is read."""
-        return _rebuild_instrument, (self.spec,)
-
-    def __copy__(self) -> Instrument:
-        return self
-
-    def __deepcopy__(self, _memo: Any) -> Instrument:
-        return self
-
-    @property
-    def name(self) -> str:
-        """The OTel name."""
-        return self.spec.name
-
-    @property
-    def monotonic(self) -> bool:
-        """Whether negative amounts are refused."""
-        return self.spec.kind == "counter"
-
-    @property
-    def boundaries(self) -> tuple[Boundaries, ...]:
-        """All sets of boundaries to count by: the instrument's own first."""
-        return (self.bounds, *self.views)
-
-    def bind(self, attributes: Mapping[str, Any] | None = None, /, **named: Any) -> Any:
-        """The series of these attributes, made once and the same object ever after.
-
-        Attributes come as keywords or, where their names have dots, as a mapping:
-        `bind({"ml.model.name": "resnet"})`. Above the cardinality limit the overflow series is returned.
-        """
-        if not self.active:
-            return NOOP_BOUND
-        given = clean_attributes({**attributes, **named} if attributes else named, self.name)
-        return self._bound(attributes_key(given), given)
-
-    def _bound(self, key: Key, attributes: dict[str, Value]) -> Bound:
-        bound = self.series.get(key)
-        if bound is None:
-            if len(self.series) >= self._limit:
-                return self._overflowed(attributes)
-            # setdefault is atomic: two threads that bind the same attributes get the same series.
-            bound = self.series.setdefault(key, self.bound_class(self, attributes))
-        return bound
-
-    def _overflowed(self, attributes: Mapping[str, Value]) -> Bound:
-        internal.count("overflow", "instruments", self.name)
-        internal.warn_once(
-            f"overflow:{self.name}",
-            "otelml: %s has more than %d series; from %s on, new ones are counted together under "
-            "otel.metric.overflow=true. Take identifiers out of its attributes, or raise OTELML_CARDINALITY_LIMIT.",
-            self.name,
-            self._limit,
-            dict(attributes),
-        )
-        return self.overflow_series()
-
-    def overflow_series(self) -> Any:
-        """The series that takes what the cardinality guard turns away."""
-        if not self.active:
-            return NOOP_BOUND
-        with _overflow_lock:
-            if self.overflow is None:
-                self.overflow = self.bound_class(self, dict(OVERFLOW))
-        return self.overflow
-
-    def _unbound(self, attributes: Mapping[str, Any] | None) -> Any:
-        """The series of an unbound call, and an entry in the cache by which the next call finds it in one look-up.
-
-        Only attributes that are all strings (or none) are kept there: 1, 1.0 and True are equal as keys and are not
-        the same series. Bind those.
-        """
-        attributes = attributes or _NO_ATTRIBUTES
-        bound = self.bind(attributes)
-        if any(type(value) is not str for value in attributes.values()):
-            return bound
-        if len(self._cache) < 4 * self._limit and bound is not NOOP_BOUND and bound is not self.overflow:
-            self._cache[tuple(attributes.items())] = bound
-        return bound
-
-    def all_series(self) -> list[Any]:
-        """Every series, the overflow one last."""
-        series: list[Any] = list(self.series.values())
-        return [*series, self.overflow] if self.overflow is not None else series
-
-    def tell_non_finite(self, bound: Bound, n: int) -> None:
-        """Emit the `non_finite` event, once a series; the values themselves are counted."""
-        key = f"non_finite:{self.name}:{attributes_key(bound.attributes)}"
-        if internal.first_time(key):
-            internal.defer(lambda: _emit_non_finite(self.name, bound.attributes, n))
-
-
-def _rebuild_instrument(spec: Metric) -> Any:
-    from otelml.instruments import table
-
-    return table.create(spec.kind, spec, unit="", description="", bounds=None)
-
-
 def _rebuild_bound(instrument: Instrument, attributes: dict[str, Value]) -> Any:
     return instrument.overflow_series() if attributes == OVERFLOW else instrument.bind(attributes)
-
-
-def _emit_non_finite(name: str, attributes: Mapping[str, Value], n: int) -> None:
-    import logging
-
-    from otelml import events
-
-    fields = {**attributes, "metric": name, "count": n}
-    events.emit("non_finite", fields, level=logging.WARNING, message=f"{name} was not finite")
-
-
-class Counter(Instrument):
-    """Counts what only grows."""
-
-    __slots__ = ()
-    bound_class = BoundCounter
-
-    def add(self, amount: Number, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> None:
-        """Add `amount` (a counter refuses negative ones) to the series of `attributes`. Where it is hot, bind first."""
-        try:
-            bound: Any = self._cache[tuple(attributes.items())]
-        except (KeyError, TypeError, AttributeError):
-            bound = self._unbound(attributes)
-        bound.add(amount)
-
-
-class UpDownCounter(Counter):
-    """Counts what grows and shrinks, such as requests in flight: `add` takes negative amounts too."""
-
-    __slots__ = ()
-
-
-class Histogram(Instrument):
-    """Distributes non-negative values over buckets."""
-
-    __slots__ = ()
-    bound_class = BoundHistogram
-
-    def record(self, value: Number, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> None:
-        """Record `value` in the series of `attributes`. Prefer `bind(...).record` where it is hot."""
-        try:
-            bound: Any = self._cache[tuple(attributes.items())]
-        except (KeyError, TypeError, AttributeError):
-            bound = self._unbound(attributes)
-        bound.record(value)
-
-    def record_many(self, values: Any, attributes: Mapping[str, Any] | None = None) -> None:
-        """Record every element of an array or sequence in the series of `attributes`."""
-        self._unbound(attributes).record_many(values)
-
-
-class Gauge(Instrument):
-    """Holds the last value set."""
-
-    __slots__ = ()
-    bound_class = BoundGauge
-
-    def set(self, value: Number, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> None:
-        """Set the series of `attributes` to `value`."""
-        try:
-            bound: Any = self._cache[tuple(attributes.items())]
-        except (KeyError, TypeError, AttributeError):
-            bound = self._unbound(attributes)
-        bound.set(value)
-
-    def unset(self, attributes: Mapping[str, Any] | None = None) -> None:
-        """Make the series of `attributes` absent."""
-        self._unbound(attributes).unset()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
 
     from otelml.instruments.aggregate import Boundaries, Distribution
-    from otelml.instruments.bound import Bound, BoundHistogram, Instrument
+    from otelml.instruments.bound import Bound, BoundHistogram
+    from otelml.instruments.instrument import Instrument
 
 SCOPE = "otelml"
 
@@ -325,7 +326,7 @@ def _try_merging() -> bool:
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource
 
-    from otelml.instruments.bound import Histogram
+    from otelml.instruments.instrument import Histogram
     from otelml.semconv.model import Metric
 
     reader = InMemoryMetricReader()

@@ -10,7 +10,7 @@ from otelml.instruments import aggregate, table
 if TYPE_CHECKING:
     import os
 
-    from otelml.instruments.bound import Instrument
+    from otelml.instruments.instrument import Instrument
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelml import settings
 from otelml.instruments import internal
-from otelml.instruments.bound import Counter, Gauge, Histogram, Instrument, UpDownCounter
+from otelml.instruments.instrument import Counter, Gauge, Histogram, Instrument, UpDownCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
