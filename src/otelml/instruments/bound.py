@@ -71,9 +71,8 @@ class Bound:
         while waiting > 0:
             dropped = self._trim(buffer)
             values = buffer[: min(step, waiting)]
-            if (
-                not values
-            ):  # somebody else has emptied it: a signal handler that reads back, a test that starts anew
+            # Somebody else has emptied it: a signal handler that reads back, a test that starts anew.
+            if not values:
                 break
             del buffer[: len(values)]
             waiting -= len(values) + dropped
@@ -181,11 +180,9 @@ class BoundHistogram(Bound):
                     self.buffer.append(_Deferred(values.clone()))
                     return
             numpy = numpy_module()
-            if numpy is None or self.instrument.sdk is None or self.instrument.sink is not None:
-                self.buffer.extend(_flat(values))
-                return
-            kind = getattr(getattr(values, "dtype", None), "kind", None)
-            if kind is None or kind not in "fiub":
+            is_array = getattr(getattr(values, "dtype", None), "kind", "none") in "fiub"
+            wants_each = self.instrument.sdk is None or self.instrument.sink is not None
+            if numpy is None or wants_each or not is_array:
                 self.buffer.extend(_flat(values))
                 return
             # Aggregated here, without a lock, and handed over whole: an array never waits in a buffer.

@@ -52,7 +52,7 @@ def attach(meter_provider: MeterProvider) -> None:
 
 
 def detach() -> None:
-    """Stop feeding the attached provider; instruments go on recording, and wait for the next."""
+    """Hand the attached provider what was recorded, and stop feeding it; what comes now waits for the next one."""
     global _state  # noqa: PLW0603
     state = _state
     if state is None:
@@ -379,13 +379,10 @@ def release_after_fork() -> None:
 def reset_in_child() -> None:
     """After a fork, in the child: new locks, empty buffers, and SDK storages that start from zero."""
     _held_for_fork.clear()
-    table.renew_locks()
-    internal.reset()
-    table.clear_recorded()
+    timer.start_anew()
     if _state is not None and _state.merging:
         with internal.guard("drain"):
             _renew_storages(_state)
-    timer.after_fork()
 
 
 def _fork_locks() -> list[Any]:

@@ -40,7 +40,7 @@ def ensure_started() -> None:
     global _thread, _fork_hook  # noqa: PLW0603
     if not _fork_hook and hasattr(os, "register_at_fork"):
         _fork_hook = True
-        os.register_at_fork(after_in_child=_start_anew)
+        os.register_at_fork(after_in_child=start_anew)
     if _thread is not None and _thread.is_alive():
         return
     with _start_lock:
@@ -85,20 +85,19 @@ def next_interval(interval_s: float, most_waiting: int) -> float:
     return min(INTERVAL_S, interval_s * 2)
 
 
-def _start_anew() -> None:
-    """In a forked child of a program that was never configured; `lifecycle` does the same and more where it was."""
-    table.renew_locks()
-    internal.reset()
-    table.clear_recorded()
-    after_fork()
+def start_anew() -> None:
+    """In a forked child: new locks, nothing recorded, and a new thread if there was one. Once a child.
 
-
-def after_fork() -> None:
-    """In a forked child, where the thread does not exist: new locks, and a new thread if there was one. Only once."""
+    Called by a fork hook of this module, so that programs that were never configured are safe too, and by
+    `drain.reset_in_child`.
+    """
     global _thread, _stopping, _start_lock, _forked_pid  # noqa: PLW0603
     if _forked_pid == os.getpid():
         return
     _forked_pid = os.getpid()
+    table.renew_locks()
+    internal.reset()
+    table.clear_recorded()
     for hook in fork_hooks:
         hook()
     had_thread = _thread is not None

@@ -157,9 +157,7 @@ class Stage:
     # -- opening and closing off the hot path
 
     def _enter_slowly(self) -> Stage:
-        opened = self._open()
-        if self._start is None or not self._share(opened):
-            self._start, self._cell, self._span = opened[0], None, opened
+        self._keep(self._open())
         return self
 
     def _open(self) -> _Open:
@@ -185,14 +183,15 @@ class Stage:
         if span is not None:
             spans.end_span(self, span, None)
 
-    def _share(self, opened: _Open) -> bool:
-        """Keep this entry in its context: the object itself holds another one, by a thread, a task or a recursion.
+    def _keep(self, opened: _Open) -> None:
+        """Keep how this use is open: on the object, or in its context while the object holds another use.
 
-        The object goes on like that until all have left. False if the other one has just left.
+        That one may be of another thread or task, or of a recursion; the object goes on like that until all have left.
         """
         with _sharing_lock:
             if self._start is None:
-                return False
+                self._start, self._cell, self._span = opened[0], None, opened
+                return
             if self._start != _SHARED:
                 kept = (self._start, self._cell, None) if self._cell is not None else self._span
                 self._shared = [_Entry(self, kept, None)]  # type: ignore[arg-type]  # open, so one of the two
@@ -200,7 +199,6 @@ class Stage:
             entry = _Entry(self, opened, _entry_of(None))
             self._shared.append(entry)
         _entries.set(entry)
-        return True
 
     def _exit_slowly(self, now: int, exc: BaseException | None) -> None:
         opened = self._take_opened()

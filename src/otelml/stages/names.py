@@ -1,6 +1,6 @@
 """What stages of one name share: their series, their span budget, and what counts as far too slow for that name.
 
-Apart from `stage` so that the hot path there stays short: everything here runs once a name, once a kept span, or on
+Apart from `core` so that the hot path there stays short: everything here runs once a name, once a kept span, or on
 the drain thread.
 """
 
@@ -61,8 +61,8 @@ class StageName:
         self._max_ns = -1
         # The one threshold of the hot path: from here on an exit takes the slow path. -1: the first always does.
         self.slow_ns = -1
-        # The slowest refused stage since the last tick: a call that makes its span, with its time in ns.
-        self.slowest: tuple[int, Callable[[], object]] | None = None
+        # Makes the span of the slowest refused stage that has none yet.
+        self.slowest: Callable[[], object] | None = None
 
     def add_items(self, items: Any) -> None:
         """Count items that a stage worked on."""
@@ -103,7 +103,7 @@ class StageName:
         if elapsed_ns > self._max_ns:
             self._max_ns = elapsed_ns
             if make_span is not None:
-                self.slowest = (elapsed_ns, make_span)
+                self.slowest = make_span
         self.slow_ns = min(self._far_ns, self._max_ns)
 
     def tick(self, elapsed_s: float, rate: float) -> None:
@@ -117,7 +117,7 @@ class StageName:
             self.slowest = None
             self.outlier -= 1
             self.kept += 1
-            slowest[1]()
+            slowest()
         left_out = self._measured() - self.kept - self._reported
         if left_out > 0:
             self._reported += left_out
@@ -208,13 +208,17 @@ def _new(name: str) -> StageName:
     return _overflow
 
 
+def _all() -> list[StageName]:
+    return [*names.values(), *([_overflow] if _overflow is not None else [])]
+
+
 def on_tick(elapsed_s: float) -> None:
     """The drain thread's round over all names."""
     global _since_review_s  # noqa: PLW0603
     per_second = rate()
     _first.tokens = min(_most(per_second), _first.tokens + per_second * elapsed_s)
     _since_review_s += elapsed_s
-    states = [*names.values(), *([_overflow] if _overflow is not None else [])]
+    states = _all()
     for state in states:
         state.tick(elapsed_s, per_second)
     if _since_review_s >= _REVIEW_S:
@@ -227,7 +231,7 @@ def clear() -> None:
     """Budgets and counts from zero: in a forked child, and when the settings change."""
     per_second = rate()
     _first.tokens = _most(per_second)
-    for state in [*names.values(), *([_overflow] if _overflow is not None else [])]:
+    for state in _all():
         state.clear(per_second)
 
 
