@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otelml.instruments.instrument import Counter, Gauge, Histogram, UpDownCounter
+    from otelml.instruments.observed import Source
     from otelml.semconv.model import Metric
 
 
@@ -45,6 +46,29 @@ def histogram(
 def gauge(name: str | Metric, *, unit: str = "", description: str = "") -> Gauge:
     """A gauge: the last value wins. Arguments and errors as for `counter`."""
     return _create("gauge", name, unit, description)
+
+
+def observe(spec: Metric, source: Source) -> None:
+    """Read the series of `spec` off `source` at each collection: for what only its owner can count, such as a GPU.
+
+    Args:
+        spec: a counter, updowncounter or gauge of the registry.
+        source: returns pairs of value (of a counter: its total) and attributes, one a series; a series that is not
+            among them is absent. It must not block. Its errors are contained and counted.
+
+    Raises:
+        ValueError: `spec` is a histogram, or its name is taken by an instrument that is recorded to.
+    """
+    from otelml.instruments import table
+
+    table.observe(spec, source)
+
+
+def stop_observing(source: Source) -> None:
+    """The end of `observe`: the series of `source` are absent from now on."""
+    from otelml.instruments import table
+
+    table.forget(source)
 
 
 def _create(

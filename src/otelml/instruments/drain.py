@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from otelml._version import __version__
 from otelml.instruments import internal, table, timer
+from otelml.instruments.observed import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     from otelml.instruments.aggregate import Boundaries, Distribution
     from otelml.instruments.bound import Bound, BoundHistogram
     from otelml.instruments.instrument import Instrument
+    from otelml.instruments.observed import Reading
 
 SCOPE = "otelml"
+
+_OBSERVABLE = {"counter": "counter", "updowncounter": "up_down_counter", "gauge": "gauge"}
 
 _state: _Attached | None = None
 _merging_works: bool | None = None
@@ -48,6 +53,8 @@ def attach(meter_provider: MeterProvider) -> None:
     table.on_create.append(state.adopt)
     for instrument in list(table.instruments.values()):
         state.adopt(instrument)
+    for observed in list(table.observed.values()):
+        state.adopt(observed)
     timer.ensure_started()
 
 
@@ -66,6 +73,8 @@ def detach() -> None:
         instrument.sdk, instrument.views, instrument.sink = None, (), None
         for bound in instrument.all_series():
             bound.sdk_keys.clear()
+    for observed in list(table.observed.values()):
+        observed.sdk = None
 
 
 def attached_provider() -> Any | None:
@@ -89,18 +98,21 @@ class _Attached:
 
     # -- creation: never inside a collection, as the SDK registers observable instruments under the lock it holds then
 
-    def adopt(self, instrument: Instrument) -> None:
+    def adopt(self, instrument: Instrument | Observed) -> None:
         """Make the SDK's counterpart of `instrument`, unless it has one."""
         spec = instrument.spec
         if instrument.sdk is not None:
             return
-        if spec.kind == "counter":
+        if isinstance(instrument, Observed):
+            create = getattr(self.meter, f"create_observable_{_OBSERVABLE[spec.kind]}")
+            instrument.sdk = create(spec.name, [self._callback(instrument.read)], spec.unit, spec.brief)
+        elif spec.kind == "counter":
             instrument.sdk = self.meter.create_counter(spec.name, spec.unit, spec.brief)
         elif spec.kind == "updowncounter":
             instrument.sdk = self.meter.create_up_down_counter(spec.name, spec.unit, spec.brief)
         elif spec.kind == "gauge":
             instrument.sdk = self.meter.create_observable_gauge(
-                spec.name, [self._gauge_callback(instrument)], spec.unit, spec.brief
+                spec.name, [self._callback(partial(_last_values, instrument))], spec.unit, spec.brief
             )
         else:
             instrument.sdk = self.meter.create_histogram(
@@ -141,36 +153,34 @@ class _Attached:
         for kind in ("dropped", "errors", "overflow"):
             spec = _generated.METRICS[f"otelml.internal.{kind}"]
             self.meter.create_observable_counter(
-                spec.name, [self._internal_callback(kind)], unit=spec.unit, description=spec.brief
+                spec.name,
+                [self._callback(partial(self._internal_counts, kind))],
+                unit=spec.unit,
+                description=spec.brief,
             )
 
     # -- collection: runs under the consumer's lock, creates nothing
 
-    def _internal_callback(self, kind: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _internal_counts(self, kind: str) -> list[Reading]:
+        if kind == "dropped":
+            with internal.guard("drain"):
+                self.carry_over()
+        return [
+            (n, {"otelml.component": component, "otelml.reason": reason})
+            for (k, component, reason), n in internal.totals().items()
+            if k == kind
+        ]
+
+    def _callback(
+        self, read: Callable[[], Iterable[Reading]]
+    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         from opentelemetry.metrics import Observation
 
         def observe(_options: CallbackOptions) -> list[Observation]:
             # The SDK keeps the callbacks of the first time a provider was attached, and that may be another object.
             if _state is None or _state.provider is not self.provider:
                 return []
-            if kind == "dropped":
-                with internal.guard("drain"):
-                    _state.carry_over()
-            return [
-                Observation(n, {"otelml.component": component, "otelml.reason": reason})
-                for (k, component, reason), n in internal.totals().items()
-                if k == kind
-            ]
-
-        return observe
-
-    def _gauge_callback(self, instrument: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        from opentelemetry.metrics import Observation
-
-        def observe(_options: CallbackOptions) -> list[Observation]:
-            if _state is None or _state.provider is not self.provider:
-                return []
-            return [Observation(b.last, b.attributes) for b in instrument.all_series() if b.last is not None]
+            return [Observation(value, attributes) for value, attributes in read()]
 
         return observe
 
@@ -211,6 +221,10 @@ class _Attached:
                 if bounds is not None:
                     with internal.guard("drain"):
                         _merge(match, bound, bounds, new)
+
+
+def _last_values(instrument: Instrument) -> list[Reading]:
+    return [(b.last, b.attributes) for b in instrument.all_series() if b.last is not None]
 
 
 def _enabled(sdk_instrument: Any) -> bool:

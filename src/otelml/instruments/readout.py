@@ -9,8 +9,10 @@ from otelml.instruments import aggregate, table
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from otelml.instruments.instrument import Instrument
+    from otelml.semconv.model import Metric
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -23,33 +25,40 @@ def summary() -> dict[str, list[dict[str, Any]]]:
     `p99` the value and `<name>_error`, the most it can differ from the sample's own order statistic (quantiles are
     read off buckets; everything else is exact). Values are in the metric's unit. Empty where telemetry is disabled.
     """
+    return {
+        spec.name: [
+            {"kind": spec.kind, "unit": spec.unit, "attributes": dict(attributes), **_numbers(value)}
+            for value, attributes in series
+        ]
+        for spec, series in sorted(_read_all(), key=lambda item: item[0].name)
+    }
+
+
+def _read_all() -> list[tuple[Metric, list[tuple[Any, Mapping[str, Any]]]]]:
+    """Every metric that has series, and these: a number or, of a histogram, a `Distribution`; and the attributes."""
     with table.drain_lock:
         table.drain_now(everything=True)
-        found = {name: _series(instrument) for name, instrument in sorted(table.instruments.items())}
-    return {name: series for name, series in found.items() if series}
+        recorded = [(each.spec, _series(each)) for each in list(table.instruments.values())]
+    observed = [(each.spec, each.read()) for each in list(table.observed.values())]
+    return [(spec, series) for spec, series in (*recorded, *observed) if series]
 
 
-def _series(instrument: Instrument) -> list[dict[str, Any]]:
-    entries = []
-    for bound in instrument.all_series():
-        numbers = _numbers(instrument.spec.kind, bound)
-        if numbers:
-            head = {
-                "kind": instrument.spec.kind,
-                "unit": instrument.spec.unit,
-                "attributes": dict(bound.attributes),
-            }
-            entries.append(head | numbers)
-    return entries
+def _series(instrument: Instrument) -> list[tuple[Any, Mapping[str, Any]]]:
+    values = [(_value(instrument.spec.kind, bound), bound.attributes) for bound in instrument.all_series()]
+    return [(value, attributes) for value, attributes in values if value is not None]
 
 
-def _numbers(kind: str, bound: Any) -> dict[str, Any]:
+def _value(kind: str, bound: Any) -> Any | None:
     if kind == "gauge":
-        return {} if bound.last is None else {"value": bound.last}
+        return bound.last
     if kind != "histogram":
-        return {} if bound.total is None else {"value": bound.total}
-    total = bound.total()
-    return _distribution_numbers(total) if total.count else {}
+        return bound.total
+    distribution = bound.total()
+    return distribution if distribution.count else None
+
+
+def _numbers(value: Any) -> dict[str, Any]:
+    return _distribution_numbers(value) if isinstance(value, aggregate.Distribution) else {"value": value}
 
 
 def _distribution_numbers(total: aggregate.Distribution) -> dict[str, Any]:
@@ -84,49 +93,38 @@ def export_prometheus(path: str | os.PathLike[str]) -> None:
 
 class _TextfileCollector:
     def collect(self) -> list[Any]:
-        with table.drain_lock:
-            table.drain_now(everything=True)
-            return [
-                family
-                for instrument in list(table.instruments.values())
-                if (family := _family(instrument)) is not None
-            ]
+        return [_family(spec, series) for spec, series in _read_all()]
 
 
-def _family(instrument: Instrument) -> Any | None:
+def _family(spec: Metric, series: list[tuple[Any, Mapping[str, Any]]]) -> Any:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     from otelml.semconv.prometheus import label_name, prometheus_name
 
-    series = [bound for bound in instrument.all_series() if _numbers(instrument.spec.kind, bound)]
-    if not series:
-        return None
-    name, help_text = prometheus_name(instrument.spec), instrument.spec.brief
-    labels = sorted({key for bound in series for key in bound.attributes})
-    label_names = [label_name(key) for key in labels]
+    labels = sorted({key for _, attributes in series for key in attributes})
     classes = {"counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
-    family = classes.get(instrument.spec.kind, GaugeMetricFamily)(name, help_text, labels=label_names)
+    family: Any = classes.get(spec.kind, GaugeMetricFamily)(
+        prometheus_name(spec), spec.brief, labels=[label_name(key) for key in labels]
+    )
     # 1 and "1" are two series here and one label there.
     merged: dict[tuple[str, ...], Any] = {}
-    for bound in series:
-        values = tuple(_label_value(bound.attributes.get(key, "")) for key in labels)
-        merged[values] = _together(instrument.spec.kind, merged.get(values), bound)
+    for value, attributes in series:
+        values = tuple(_label_value(attributes.get(key, "")) for key in labels)
+        merged[values] = _together(spec.kind, merged[values], value) if values in merged else value
     for values, total in merged.items():
-        if instrument.spec.kind == "histogram":
+        if spec.kind == "histogram":
             family.add_metric(values, buckets=_cumulative(total), sum_value=total.sum)
         else:
             family.add_metric(values, total)
     return family
 
 
-def _together(kind: str, total: Any, bound: Any) -> Any:
+def _together(kind: str, total: Any, value: Any) -> Any:
     if kind == "gauge":
-        return bound.last
+        return value
     if kind != "histogram":
-        return bound.total if total is None else total + bound.total
-    if total is None:
-        return bound.total()
-    total.merge(bound.total())
+        return total + value
+    total.merge(value)
     return total
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from otelml import settings
 from otelml.instruments import internal
 from otelml.instruments.instrument import Counter, Gauge, Histogram, Instrument, UpDownCounter
+from otelml.instruments.observed import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from otelml.instruments.observed import Source
     from otelml.semconv.model import Metric
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}\Z")
@@ -32,7 +34,8 @@ MAX_UNATTACHED = 100_000
 """Values a histogram series keeps raw before any provider is set up."""
 
 instruments: dict[str, Instrument] = {}
-on_create: list[Callable[[Instrument], object]] = []
+observed: dict[str, Observed] = {}
+on_create: list[Callable[[Any], object]] = []
 """Called with each new instrument, outside the drain's lock; `drain.attach` registers itself here."""
 
 drain_lock = threading.RLock()
@@ -69,12 +72,32 @@ def create(
         known = instruments.get(spec.name)
         if known is not None:
             return _same(known, spec)
+        if spec.name in observed:
+            raise ValueError(f"{spec.name} cannot be recorded to: it is observed")
         instrument = _CLASSES[kind](spec, settings.current().cardinality_limit, active=active())
         if instrument.active:
             for hook in on_create:
                 hook(instrument)
         instruments[spec.name] = instrument
         return instrument
+
+
+def observe(spec: Metric, source: Source) -> None:
+    """From now on read the series of `spec` off `source` too.
+
+    Raises:
+        ValueError: `spec` is a histogram, or its name is taken by an instrument that is recorded to.
+    """
+    with _create_lock:
+        if spec.kind == "histogram" or spec.name in instruments:
+            raise ValueError(f"{spec.name} cannot be observed: it is a {spec.kind} that is recorded to")
+        found = observed.get(spec.name)
+        if found is None:
+            found = observed[spec.name] = Observed(spec)
+            if active():
+                for hook in on_create:
+                    hook(found)
+        found.sources.append(source)
 
 
 def _spec(
@@ -154,6 +177,13 @@ def drain_now(*, everything: bool = False) -> int:
     return most
 
 
+def forget(source: Source) -> None:
+    """The end of `observe`: the series of `source` are absent from now on."""
+    for each in list(observed.values()):
+        if source in each.sources:
+            each.sources.remove(source)
+
+
 def clear_recorded() -> None:
     """Forget all values, keep all instruments: for a forked child (after `renew_locks`), and for tests."""
     with drain_lock:
@@ -173,4 +203,5 @@ def reset() -> None:
     """Forget every instrument: for tests only, as bound series held elsewhere go on into nowhere."""
     global _active  # noqa: PLW0603
     instruments.clear()
+    observed.clear()
     _active = None
