@@ -14,7 +14,6 @@ from otelml.resource import MLResourceDetector, create_resource
 from otelml.resource.launch import (
     PARENT_RUN_ID,
     Program,
-    Ranks,
     find_program,
     find_run_id,
     is_helper_process,
@@ -22,32 +21,11 @@ from otelml.resource.launch import (
     make_run_id,
     read_launcher_run_id,
     read_parent_run_id,
-    read_ranks,
 )
 from otelml.resource.revision import read_revision
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
-
-
-@pytest.mark.parametrize(
-    ("environ", "ranks"),
-    [
-        ({}, Ranks()),
-        ({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}, Ranks(3, 1, 8)),
-        ({"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}, Ranks(3, 1, 8)),
-        ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8"}, Ranks(3, None, 8)),
-        ({"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0"}, Ranks(0, 0, 2)),
-        ({"RANK": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, Ranks(1, None, None)),
-        ({"RANK": "", "SLURM_PROCID": "2"}, Ranks(2, None, None)),
-        ({"RANK": "-1"}, Ranks()),
-        ({"RANK": "one", "WORLD_SIZE": "8"}, Ranks()),
-        ({"WORLD_SIZE": "8"}, Ranks()),
-    ],
-)
-def test_ranks_are_the_launcher_s_or_unknown(environ: dict[str, str], ranks: Ranks) -> None:
-    """One launcher's variables are read together; nothing is mixed, corrected or invented."""
-    assert read_ranks(environ) == ranks
 
 
 @pytest.mark.parametrize(

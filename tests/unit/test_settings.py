@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from otelml import settings
 from otelml.settings import SETTINGS, Settings, SettingsError, load, load_lenient, parsers
+from otelml.settings.ranks import Ranks, read_ranks
 
 
 def problems_of(environ: dict[str, str], **keywords: object) -> dict[str, str]:
@@ -38,6 +40,8 @@ def test_defaults_that_others_rely_on() -> None:
     assert (found.metric_interval_s, found.exit_timeout_s, found.fork) == (15.0, 2.0, "silent")
     assert (found.prometheus_host, found.prometheus_port, found.log_level) == ("127.0.0.1", 9464, "INFO")
     assert dict(found.quiet_loggers)["matplotlib"] == "WARNING"
+    assert (found.gpu_devices, found.gpu_interval_s, found.gpu_serial_number) == ("rank", 5.0, False)
+    assert (found.nvml_replay, found.nvml_replay_state) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,17 @@ def test_defaults_that_others_rely_on() -> None:
         ("OTELML_FORK", "EXPORT", "fork", "export"),
         ("OTELML_QUIET_LOGGERS", "none", "quiet_loggers", ()),
         ("OTELML_QUIET_LOGGERS", "a, b=error", "quiet_loggers", (("a", "WARNING"), ("b", "ERROR"))),
+        ("OTELML_GPU_DEVICES", "ALL", "gpu_devices", "all"),
+        ("OTELML_GPU_DEVICES", "0, 3", "gpu_devices", "0,3"),
+        ("OTELML_GPU_DEVICES", "GPU-8932f937,MIG-c6d4", "gpu_devices", "GPU-8932f937,MIG-c6d4"),
+        ("OTELML_GPU_DEVICES", "MIG-GPU-8932f937/1/0", "gpu_devices", "MIG-GPU-8932f937/1/0"),
+        ("OTELML_GPU_DEVICES", "00000000:3B:00.0,3b:00", "gpu_devices", "00000000:3B:00.0,3b:00"),
+        ("OTELML_GPU_INTERVAL", "1", "gpu_interval_s", 1.0),
+        ("OTELML_GPU_INTERVAL", "1500ms", "gpu_interval_s", 1.5),
+        ("OTELML_NVML_REPLAY", "h200", "nvml_replay", ("h200",)),
+        ("OTELML_NVML_REPLAY", f" h200 {os.pathsep}/a b.json{os.pathsep}", "nvml_replay", ("h200", "/a b.json")),
+        ("OTELML_NVML_REPLAY_STATE", "Load", "nvml_replay_state", "load"),
+        ("OTELML_GPU_SERIAL_NUMBER", "on", "gpu_serial_number", True),
         ("OTELML_DIR", "~", "telemetry_dir", Path.home()),
         ("OTEL_METRIC_EXPORT_INTERVAL", "2500", "metric_interval_s", 2.5),
         ("OTEL_SDK_DISABLED", "TRUE", "sdk_disabled", True),
@@ -98,6 +113,17 @@ def test_an_empty_variable_is_an_unset_one(text: str) -> None:
         ("OTELML_EXIT_TIMEOUT", "-1s"),
         ("OTELML_STAGE_LOGS", "maybe"),
         ("OTELML_RUN_ID", "a\x07b"),
+        ("OTELML_GPU_DEVICES", "first"),
+        ("OTELML_GPU_DEVICES", "0,all"),
+        ("OTELML_GPU_DEVICES", "-1"),
+        ("OTELML_GPU_DEVICES", "0-3"),
+        ("OTELML_GPU_DEVICES", "GPU-"),
+        ("OTELML_GPU_DEVICES", "GPU-xyz"),
+        ("OTELML_GPU_DEVICES", ","),
+        ("OTELML_GPU_INTERVAL", "0"),
+        ("OTELML_GPU_INTERVAL", "900ms"),
+        ("OTELML_NVML_REPLAY", os.pathsep),
+        ("OTELML_NVML_REPLAY_STATE", "busy"),
         ("OTELML_RUN_ID", "x" * 129),
         ("OTEL_SDK_DISABLED", "1"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "15s"),
@@ -140,6 +166,30 @@ def test_one_error_lists_every_problem_with_what_is_allowed() -> None:
         "OTEL_EXPORTER_OTLP_PROTOCOL": "must be one of http/protobuf, grpc",
         "span_budgt": "is no setting; did you mean span_budget?",
         "log_level": "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    }
+
+
+@pytest.mark.parametrize(
+    ("keywords", "values"),
+    [
+        ({"gpu_devices": [0, 3]}, ("0,3", None)),
+        ({"gpu_devices": 2, "nvml_replay": ["h200", Path("a.json")]}, ("2", ("h200", "a.json"))),
+        ({"gpu_devices": ("GPU-1a", "3b:00.0"), "nvml_replay": "h200"}, ("GPU-1a,3b:00.0", ("h200",))),
+        ({"nvml_replay": Path("a.json")}, ("rank", ("a.json",))),
+    ],
+)
+def test_gpus_are_configured_by_lists_too(keywords: dict[str, object], values: tuple[object, object]) -> None:
+    """Numbers, ids and paths, one or several."""
+    found = load({}, **keywords)
+    assert (found.gpu_devices, found.nvml_replay) == values
+
+
+def test_what_gpus_may_be_named_by_is_told() -> None:
+    """The error has every form, and the shortest time between two readings."""
+    assert problems_of({"OTELML_GPU_DEVICES": "first", "OTELML_GPU_INTERVAL": "10ms"}) == {
+        "OTELML_GPU_DEVICES": "must be rank, visible, all, none, or GPUs separated by commas: indices of NVML, UUIDs "
+        "that start with GPU- or MIG-, or their beginnings, PCI bus ids such as 0000:3b:00.0",
+        "OTELML_GPU_INTERVAL": "must be a duration such as 2s, 500ms or a number of seconds, 1 s or more",
     }
 
 
@@ -304,3 +354,29 @@ def test_load_says_nothing_about_valid_settings(caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.DEBUG)
     assert isinstance(load({"OTELML_QUIET": "1"}), Settings)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "ranks"),
+    [
+        ({}, Ranks()),
+        ({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}, Ranks(3, 1, 8)),
+        ({"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}, Ranks(3, 1, 8)),
+        ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8"}, Ranks(3, None, 8)),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0"}, Ranks(0, 0, 2)),
+        ({"RANK": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, Ranks(1, None, None)),
+        ({"RANK": "", "SLURM_PROCID": "2"}, Ranks(2, None, None)),
+        ({"RANK": "-1"}, Ranks()),
+        ({"RANK": "one", "WORLD_SIZE": "8"}, Ranks()),
+        ({"WORLD_SIZE": "8"}, Ranks()),
+        ({"RANK": "5", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, Ranks(5, 1, None, 4)),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, Ranks(1, None, None, 2)),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_TASKS_PER_NODE": "4(x3)"}, Ranks(1, None, None, 4)),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_TASKS_PER_NODE": "4"}, Ranks(1, None, None, 4)),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_TASKS_PER_NODE": "4(x2),2"}, Ranks(1)),
+        ({"PMI_RANK": "1", "MPI_LOCALNRANKS": "2"}, Ranks(1, None, None, 2)),
+    ],
+)
+def test_ranks_are_the_launcher_s_or_unknown(environ: dict[str, str], ranks: Ranks) -> None:
+    """One launcher's variables are read together; nothing is mixed, corrected or invented."""
+    assert read_ranks(environ) == ranks

@@ -35,7 +35,7 @@ NAMES = {
 NOT_SUPPORTED = frozenset({2, 3, 13, 25, 26})
 """Codes by which this device, or this driver, says that it will never answer the call."""
 
-NO_PERMISSION, TIMEOUT, FUNCTION_NOT_FOUND = 4, 10, 13
+NO_PERMISSION, NOT_FOUND, TIMEOUT, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND = 4, 6, 10, 12, 13
 
 LOST = frozenset({15, 16, 28})
 """Codes that speak of the whole GPU: it has fallen off the bus, or needs a reset."""
@@ -72,6 +72,9 @@ class Library(Protocol):
 
     replayed: bool
     """Whether the answers come from a recording."""
+
+    wraps_at: int | None
+    """Where the PCIe byte counters (field values 197 and 198) start again at 0; None if they never do."""
 
     def begin_walk(self) -> None:
         """All devices are about to be asked once; a recording goes on to its next snapshot."""

@@ -49,6 +49,12 @@ def warn_once(key: str, message: str, *args: object) -> None:
         _say(message, *args)
 
 
+def inform_once(key: str, message: str, *args: object) -> None:
+    """As `warn_once`, at level INFO: for what is as it should be, and yet worth knowing."""
+    if first_time(key):
+        _say(message, *args, level=logging.INFO)
+
+
 def defer_warning(key: str, message: str, *args: object) -> None:
     """Like `warn_once`, said later by the drain thread: for callers that hold a lock."""
     if first_time(key):
@@ -74,9 +80,9 @@ def run_deferred() -> None:
             action()
 
 
-def _say(message: str, *args: object) -> None:
+def _say(message: str, *args: object, level: int = logging.WARNING) -> None:
     try:
-        _logger.warning(message, *args)
+        _logger.log(level, message, *args)
     except Exception as problem:  # noqa: BLE001 - a handler of the user's may raise anything, and here it is our call
         count("errors", "internal", type(problem).__name__)
 

@@ -5,6 +5,7 @@ Apart from the instruments that are recorded to: these have no buffers, and noth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,19 @@ Source = Callable[[], Iterable[Reading]]
 class Observed:
     """One observable instrument of the registry and where its values come from."""
 
-    __slots__ = ("sdk", "sources", "spec")
+    __slots__ = ("sdk", "sdk_keys", "sources", "spec")
 
     def __init__(self, spec: Metric) -> None:
         self.spec = spec
         self.sources: list[Source] = []
         # What the drain knows of its counterpart in the SDK (None: no provider yet).
         self.sdk: Any = None
+        self.sdk_keys: dict[int, tuple[Mapping[str, Any], Any]] = {}
 
     def read(self) -> list[Reading]:
-        """The readings of all sources; one that fails is counted, said once, and gives none."""
+        """The finite readings of all sources; one that fails is counted, said once, and gives none."""
         readings: list[Reading] = []
         for source in list(self.sources):
             with internal.guard("instruments"):
-                readings += source()
+                readings += [reading for reading in source() if math.isfinite(reading[0])]
         return readings

@@ -17,9 +17,9 @@ from otelml.resource.launch import (
     find_program,
     find_run_id,
     is_worker_process,
-    read_ranks,
 )
 from otelml.resource.revision import read_revision
+from otelml.settings.ranks import read_ranks
 
 _NAMELESS = "python"
 

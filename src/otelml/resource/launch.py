@@ -1,4 +1,4 @@
-"""How this process was started: its program, its rank among others, the run it belongs to, and whether it only helps.
+"""How this process was started: its program, the run it belongs to, and whether it only helps.
 
 It stands alone because it reads nothing but the environment and the command line, so each rule is a pure function.
 """
@@ -14,14 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Each family is read whole or not at all: torchrun inside a Slurm job sets both, with different meanings.
-# Sources: torchrun's, Slurm's, Open MPI's and MPICH's documentation of what they export.
-_RANK_FAMILIES = (
-    ("RANK", "LOCAL_RANK", "WORLD_SIZE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
-    ("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE"),
-)
+from otelml.settings.ranks import read_count, read_ranks
+
 # Ids that a launcher or scheduler gives to all processes of one job, the nearest to the program first.
 _RUN_ID_VARIABLES = (
     "TORCHELASTIC_RUN_ID",
@@ -61,34 +55,11 @@ _made_up_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """This process among those of a distributed job; what is not known is None."""
-
-    rank: int | None = None
-    local_rank: int | None = None
-    world_size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """The main program: a name for the service, and the folder its source lies in when known."""
 
     name: str | None = None
     folder: Path | None = None
-
-
-def _read_count(environ: Mapping[str, str], name: str) -> int | None:
-    text = environ.get(name, "").strip()
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def read_ranks(environ: Mapping[str, str]) -> Ranks:
-    """Ranks as the first launcher that gives one has set them; nothing is mixed or invented."""
-    for rank, local_rank, world_size in _RANK_FAMILIES:
-        ranks = Ranks(*(_read_count(environ, name) for name in (rank, local_rank, world_size)))
-        if ranks.rank is not None:
-            return ranks
-    return Ranks()
 
 
 def read_launcher_run_id(environ: Mapping[str, str]) -> str | None:
@@ -121,7 +92,7 @@ def read_parent_run_id(pid: int, proc: Path = Path("/proc")) -> str | None:
 
 
 def _ranks_share_machine(environ: Mapping[str, str], world_size: int | None) -> bool:
-    return world_size is not None and _read_count(environ, "LOCAL_WORLD_SIZE") == world_size
+    return world_size is not None and read_count(environ, "LOCAL_WORLD_SIZE") == world_size
 
 
 def find_run_id(

@@ -6,6 +6,7 @@ They stand alone because they are pure, and because the same ones check what `co
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,14 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 FILES_EXPORTER = "otelml_files"
 """The embedded default's files, as a name for OTEL_<SIGNAL>_EXPORTER."""
 
+GPU_POLICIES = ("rank", "visible", "all", "none")
+_GPU_ID = re.compile(
+    r"[0-9]+"
+    r"|(?:GPU|MIG)-[0-9a-f][0-9a-f-]*"
+    r"|MIG-GPU-[0-9a-f-]+/[0-9]+/[0-9]+"
+    r"|(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?",
+    re.IGNORECASE,
+)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -171,11 +180,17 @@ def _write_size(value: Any) -> str:
     return write_value(value)
 
 
-def _read_duration_s(text: str) -> float:
-    value, unit = _split_unit(text)
-    if unit not in _DURATION_UNITS_S:
-        raise ValueError(text)
-    return value * _DURATION_UNITS_S[unit]
+def duration(low_s: float = 0) -> Parser:
+    """A time with an optional unit, in seconds, `low_s` or more."""
+
+    def read(text: str) -> float:
+        value, unit = _split_unit(text)
+        if unit not in _DURATION_UNITS_S or value * _DURATION_UNITS_S[unit] < low_s:
+            raise ValueError(text)
+        return value * _DURATION_UNITS_S[unit]
+
+    bound = f", {low_s:g} s or more" if low_s else ""
+    return Parser(read, f"a duration such as 2s, 500ms or a number of seconds{bound}")
 
 
 def milliseconds(low: float = 0) -> Parser:
@@ -290,6 +305,26 @@ def _write_logger_levels(value: Any) -> str:
     return ",".join(text.removesuffix("=WARNING") for text in texts) or "none"
 
 
+def _read_gpu_devices(text: str) -> str:
+    if text.lower() in GPU_POLICIES:
+        return text.lower()
+    ids = _read_names(text)
+    if not all(_GPU_ID.fullmatch(part) for part in ids):
+        raise ValueError(text)
+    return ",".join(ids)
+
+
+def _read_files(text: str) -> tuple[str, ...]:
+    files = tuple(part.strip() for part in text.split(os.pathsep) if part.strip())
+    if not files:
+        raise ValueError(text)
+    return files
+
+
+def _write_files(value: Any) -> str:
+    return str(value) if isinstance(value, (str, Path)) else os.pathsep.join(str(part) for part in value)
+
+
 def _read_identifier(text: str) -> str:
     if len(text) > 128 or not text.isprintable():
         raise ValueError(text)
@@ -304,7 +339,7 @@ ratio = Parser(_read_ratio, "a number from 0 to 1, or a percentage such as 10%")
 flag = Parser(_read_flag, "true or false")
 standard_flag = Parser(_read_standard_flag, "true or false")
 size_bytes = Parser(_read_size, "a size such as 100MiB, 1GB or a number of bytes, 1 or more", _write_size)
-duration_s = Parser(_read_duration_s, "a duration such as 2s, 500ms or a number of seconds")
+duration_s = duration()
 names = Parser(_read_names, "names, separated by commas")
 pairs = Parser(_read_pairs, "key=value pairs, separated by commas, values percent-encoded")
 endpoint = Parser(_read_endpoint, "a URL such as http://127.0.0.1:4318")
@@ -317,6 +352,12 @@ logger_levels = Parser(
     "logger names, each with an optional =LEVEL (WARNING without), separated by commas, or `none`",
     _write_logger_levels,
 )
+gpu_devices = Parser(
+    _read_gpu_devices,
+    "rank, visible, all, none, or GPUs separated by commas: indices of NVML, UUIDs that start with GPU- or MIG-, "
+    "or their beginnings, PCI bus ids such as 0000:3b:00.0",
+)
+files = Parser(_read_files, "names or paths, separated by `:` (on Windows `;`)", _write_files)
 identifier = Parser(_read_identifier, "printable text of at most 128 characters")
 text = Parser(str, "text")
 path = Parser(_read_path, "a path")

@@ -203,6 +203,32 @@ class Settings(_OtlpSettings):
     exit_timeout_s: float = _mine(
         "OTELML_EXIT_TIMEOUT", 2.0, parsers.duration_s, "limit for the last export when the program ends"
     )
+    # GPUs
+    gpu_devices: str = _mine(
+        "OTELML_GPU_DEVICES",
+        "rank",
+        parsers.gpu_devices,
+        "GPUs that this process reports: `rank` for the one of its local rank among those that CUDA sees (all of "
+        "them without ranks), `visible` for all that CUDA sees, `all`, `none`, or a list",
+    )
+    gpu_interval_s: float = _mine(
+        "OTELML_GPU_INTERVAL", 5.0, parsers.duration(1), "time between two readings of the GPUs"
+    )
+    gpu_serial_number: bool = _mine(
+        "OTELML_GPU_SERIAL_NUMBER", False, parsers.flag, "put the serial number of each GPU on its metrics"
+    )
+    nvml_replay: tuple[str, ...] | None = _mine(
+        "OTELML_NVML_REPLAY",
+        None,
+        parsers.files,
+        "recordings of GPUs to read in place of the GPUs here, one GPU each; `h200` is built in",
+    )
+    nvml_replay_state: Literal["idle", "load"] | None = _mine(
+        "OTELML_NVML_REPLAY_STATE",
+        None,
+        parsers.choice("idle", "load"),
+        "the one state of a recording to replay; all in turn when unset",
+    )
 
     # OpenTelemetry's own
     sdk_disabled: bool = _standard(
