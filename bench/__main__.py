@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("hot_path", "whole_stage", "real_work", "drain_pauses")
+BENCHMARKS = ("hot_path", "whole_stage", "real_work", "drain_pauses", "gpu")
 
 
 def main(names: list[str]) -> int:

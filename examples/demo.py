@@ -28,6 +28,7 @@ from readback import (
     rate,
     read_attributes,
     read_final_points,
+    read_gpus,
     read_lines,
     read_spans,
     read_stages,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 PIPELINE = Path(__file__).with_name("behaviour_pipeline.py")
 SCRAPE_INTERVAL_S = 0.25
 RATE_WINDOW_S = 5
+REPLAY = {"OTELML_NVML_REPLAY": "h200", "OTELML_GPU_INTERVAL": "2s"}
 
 
 # --- Running the pipeline ------------------------------------------------------------------------------------------
@@ -56,10 +58,19 @@ class Observed:
     wall_s: float = 0.0
 
 
+def has_gpu(environ: dict[str, str]) -> bool:
+    """Whether NVML shows a GPU here; `otelml gpu` says so with its exit status."""
+    command = [sys.executable, "-m", "otelml", "gpu", "--json"]
+    return subprocess.run(command, env=environ, capture_output=True, check=False).returncode == 0
+
+
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     """The pipeline as a user starts it, without the shell's OTEL_* variables: they would change what is shown."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OTELML_"))}
     environ["PYTHONUNBUFFERED"] = "1"
+    if not has_gpu(environ):
+        environ |= REPLAY
+        print("No GPU here: a recorded one is replayed, as", " ".join(f"{k}={v}" for k, v in REPLAY.items()))
     launcher = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
     if launcher is None:
         raise MissingTelemetryError("opentelemetry-instrument is not installed beside this Python")
@@ -123,6 +134,19 @@ def run(child: subprocess.Popen[str]) -> Observed:
     if child.returncode:
         raise MissingTelemetryError(f"the pipeline ended with exit code {child.returncode}")
     return seen
+
+
+SM_ACTIVE = "ml_gpu_sm_utilization_ratio"
+GPU_COLUMNS = (
+    ("util", "hw_gpu_utilization_ratio", 100, "%"),
+    ("SM", SM_ACTIVE, 100, "%"),
+    ("tensor", "ml_gpu_tensor_utilization_ratio", 100, "%"),
+    ("DRAM", "ml_gpu_memory_bandwidth_utilization_ratio", 100, "%"),
+    ("memory", "hw_gpu_memory_usage_bytes", 1 / 2**20, "MiB"),
+    ("power", "hw_power_watts", 1, "W"),
+    ("temp", "hw_temperature_celsius", 1, "C"),
+    ("energy", "hw_energy_joules_total", 1, "J"),
+)
 
 
 # --- Showing it ----------------------------------------------------------------------------------------------------
@@ -199,6 +223,29 @@ def show_spans(folder: Path, measured: float) -> None:
     print(f"  In {traces} traces; {failed} of the spans failed; {orphans} miss their parent.")
 
 
+def show_gpus(seen: Observed) -> None:
+    """Each GPU at the scrape where it was busiest, classic utilisation beside true activity."""
+    scrapes = [read_gpus(text) for _, text in seen.scrapes]
+    ids = sorted({hw_id for scrape in scrapes for hw_id in scrape})
+    if not ids:
+        raise MissingTelemetryError(f"no GPU at {seen.url or 'any endpoint'}")
+    print("\nGPUs, each at the scrape where it was busiest, from the endpoint")
+    rows = []
+    for hw_id in ids:
+        busiest = max((s[hw_id] for s in scrapes if hw_id in s), key=lambda gpu: gpu.get(SM_ACTIVE, -1))
+        values = [show_value(busiest.get(name), factor, unit) for _, name, factor, unit in GPU_COLUMNS]
+        rows.append([str(busiest["name"]), *values, str(busiest.get("state", "-"))])
+    show_table(["GPU", *(head for head, *_ in GPU_COLUMNS), "state"], rows)
+    print(
+        "  util: what other tools show, the time in which anything ran; SM, tensor, DRAM: how much of it worked."
+    )
+
+
+def show_value(value: float | str | None, factor: float, unit: str) -> str:
+    """A number in another unit; a dash for one that is not known."""
+    return "-" if value is None else f"{float(value) * factor:.0f} {unit}"
+
+
 def show_losses(line: dict[str, Any]) -> None:
     """What the library says about itself."""
     print("\nWhat was left out, from metrics.jsonl")
@@ -230,6 +277,7 @@ def show(seen: Observed) -> None:
         end=" ",
     )
     print(f"{seen.peak_rss / 2**20:.0f} MiB of memory at most")
+    show_gpus(seen)
     show_losses(last)
     print(f"\nFiles in {seen.folder}")
     files = sorted(file for file in seen.folder.iterdir() if not file.name.startswith("."))

@@ -55,6 +55,22 @@ def read_stages(text: str) -> dict[str, Stage]:
     return dict(stages)
 
 
+def read_gpus(text: str) -> dict[str, dict[str, float | str]]:
+    """GPUs by `hw_id` from a scrape: name and state, and of each series that one GPU has once its value by name."""
+    gpus: dict[str, dict[str, float | str]] = defaultdict(dict)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if "hw_id" not in sample.labels or sample.name == "ml_gpu_collect_errors_total":
+                continue
+            gpu = gpus[sample.labels["hw_id"]]
+            gpu["name"] = sample.labels.get("hw_name", "")
+            if sample.labels.get("hw_gpu_task", "general") == "general":
+                gpu.setdefault(sample.name, sample.value)
+            if sample.name == "hw_status" and sample.value == 1:
+                gpu["state"] = sample.labels["hw_state"]
+    return dict(gpus)
+
+
 def quantile(q: float, buckets: dict[float, float]) -> float:
     """The `q` quantile as PromQL's `histogram_quantile` computes it: linear within the bucket that holds it."""
     bounds = sorted(buckets)

@@ -7,7 +7,7 @@ from otelml._version import __version__
 # Importing typing would double the time that `import otelml` takes; type checkers know this name all the same.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from otelml import events, testing
+    from otelml import events, gpu, testing
     from otelml.configurator import configure, force_flush, shutdown
     from otelml.instruments import counter, gauge, histogram, up_down_counter
     from otelml.instruments.readout import export_prometheus, summary
@@ -23,6 +23,7 @@ _HOME = {
     "force_flush": "otelml.configurator",
     "gauge": "otelml.instruments",
     "get_logger": "otelml.logs.setup",
+    "gpu": "otelml.gpu",
     "histogram": "otelml.instruments",
     "set_log_level": "otelml.logs.setup",
     "SettingsError": "otelml.settings",
@@ -44,6 +45,7 @@ __all__ = [
     "force_flush",
     "gauge",
     "get_logger",
+    "gpu",
     "histogram",
     "set_log_level",
     "setup_logging",

@@ -37,20 +37,27 @@ def choose_configurator(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("OTEL_PYTHON_CONFIGURATOR", _PACKAGE)
 
 
-def _options_for(name: str) -> Mapping[str, Any]:
+def _prepare(entry_point: Any) -> tuple[Any, Mapping[str, Any]]:
+    """The instrumentor of an entry point, and what we ask of it."""
     from otelml.configurator import active_pipeline
+    from otelml.instrumentation import system_metrics
 
+    kind = entry_point.load()
+    if entry_point.name == "system_metrics":
+        return system_metrics.prepare(kind, os.environ)
     # Where another configurator ran, there is no bridge of ours either.
-    return _OPTIONS.get(name, {}) if active_pipeline() is not None else {}
+    return kind(), _OPTIONS.get(entry_point.name, {}) if active_pipeline() is not None else {}
 
 
 def load_contained(entry_point: Any, **kwargs: Any) -> None:
-    """Load an instrumentor and instrument with it.
+    """Load an instrumentor and instrument with it, unless that was done before.
 
     Raises ImportError and DependencyConflictError, which the loader of OpenTelemetry treats as "not installed".
     """
     try:
-        entry_point.load()().instrument(**{**_options_for(entry_point.name), **kwargs})
+        instrumentor, options = _prepare(entry_point)
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(**{**options, **kwargs})
     except (ImportError, DependencyConflictError):
         raise
     except Exception as error:  # noqa: BLE001 - a third party's code: one broken instrumentor must not stop the others
@@ -65,20 +72,29 @@ def load_contained(entry_point: Any, **kwargs: Any) -> None:
 
 
 def instrument_own(in_force: Settings) -> None:
-    """What `configure()` instruments: threads, the log format when asked for, and our own libraries' entry points."""
+    """What `configure()` instruments: threads, the system, the log format when asked for, and our own entry points."""
     disabled = set(in_force.disabled_instrumentations)
-    wanted = {"threading", *(("logging",) if in_force.log_correlation else ())}
+    wanted = {"threading", "system_metrics", *(("logging",) if in_force.log_correlation else ())}
     for entry_point in components.entry_points_of(_GROUP):
         own = entry_point.dist is not None and entry_point.dist.name == _PACKAGE
         if (own or entry_point.name in wanted) and not disabled & {"*", entry_point.name}:
             _instrument_once(entry_point)
 
 
+def uninstrument_own() -> None:
+    """What `shutdown()` takes back: our own entry points, whose threads have nothing to do any more."""
+    for entry_point in components.entry_points_of(_GROUP):
+        if entry_point.dist is not None and entry_point.dist.name == _PACKAGE:
+            with internal.guard("instrumentation"):
+                instrumentor = entry_point.load()()
+                if instrumentor.is_instrumented_by_opentelemetry:
+                    instrumentor.uninstrument()
+
+
 def _instrument_once(entry_point: Any) -> None:
     with internal.guard("instrumentation"):
         try:
-            if not entry_point.load()().is_instrumented_by_opentelemetry:
-                load_contained(entry_point)
+            load_contained(entry_point)
         except (ImportError, DependencyConflictError) as error:
             internal.warn_once(
                 f"instrumentor:{entry_point.name}", "otelml: %r is not loaded: %s", entry_point.name, error

@@ -8,6 +8,7 @@ assert telemetry.value("ml.stage.items", {"ml.stage.name": "forward"}) == 32
 from __future__ import annotations
 
 from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs, metrics, trace
@@ -142,6 +143,40 @@ def capture(
                 drain.attach(provider_before)
             for provider in (meter_provider, tracer_provider, logger_provider):
                 provider.shutdown()
+
+
+@contextmanager
+def replayed_gpus(
+    *recordings: str, state: str | None = None, interval_s: float = 1.0, timeout_s: float = 10.0
+) -> Iterator[None]:
+    """Have the GPU plugin replay recordings within the block, which begins after the first walk.
+
+    Args:
+        recordings: built-in names or files, one GPU each; `h200` when none is given.
+        state: `idle` or `load`; in turn when not given.
+        interval_s: between two walks; true activity is known from the second one on.
+        timeout_s: for the first walk.
+
+    Raises:
+        ReplayError: a recording cannot be used.
+        TimeoutError: the first walk did not end in time.
+    """
+    from otelml import gpu
+    from otelml.gpu import replay
+
+    names = recordings or ("h200",)
+    replay.load(names, state)  # raises here, not on the plugin's thread
+    gpu.stop()
+    gpu.start(settings.load({}, nvml_replay=names, nvml_replay_state=state, gpu_interval_s=interval_s))
+    try:
+        end_s = monotonic() + timeout_s
+        while gpu.current() is None:
+            if monotonic() > end_s:
+                raise TimeoutError(f"no walk over {', '.join(names)} within {timeout_s:g} s")
+            sleep(0.01)
+        yield
+    finally:
+        gpu.stop()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ PUBLIC_NAMES = [
     "force_flush",
     "gauge",
     "get_logger",
+    "gpu",
     "histogram",
     "set_log_level",
     "setup_logging",

@@ -10,7 +10,8 @@ from opentelemetry.instrumentation.dependencies import DependencyConflict, Depen
 
 from otelml import configurator, settings
 from otelml.distro import OtelmlDistro, choose_configurator, instrument_own
-from otelml.instruments import internal
+from otelml.instrumentation import system_metrics
+from otelml.instruments import internal, timer
 from otelml.settings import components, load
 
 
@@ -21,6 +22,7 @@ class Instrumentor:
     failure: BaseException | None = None
     is_instrumented_by_opentelemetry: bool = False
     calls: list[dict[str, Any]] = field(default_factory=list)
+    constructed: list[dict[str, Any]] = field(default_factory=list)
 
     def instrument(self, **options: Any) -> None:
         """Stand-in for BaseInstrumentor.instrument."""
@@ -46,7 +48,12 @@ class EntryPoint:
 
     def load(self) -> Any:
         """The class, which called gives the instrumentor."""
-        return lambda: self.instrumentor
+
+        def construct(**options: Any) -> Instrumentor:
+            self.instrumentor.constructed.append(options)
+            return self.instrumentor
+
+        return construct
 
 
 @pytest.mark.parametrize(
@@ -73,6 +80,20 @@ def test_logging_keeps_its_handler_where_another_configurator_ran() -> None:
     logging_ = Instrumentor()
     OtelmlDistro().load_instrumentor(EntryPoint("logging", logging_))
     assert logging_.calls == [{}]
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["our pipeline", "another configurator's"])
+def test_system_metrics_are_constructed_once_with_our_set(
+    monkeypatch: pytest.MonkeyPatch, *, is_ours: bool
+) -> None:
+    """Its class takes the set at construction, and another call of it would change that of the one at work."""
+    monkeypatch.setattr(configurator, "active_pipeline", lambda: object() if is_ours else None)
+    monkeypatch.setattr(timer, "fork_hooks", [])
+    instrumentor = Instrumentor()
+    OtelmlDistro().load_instrumentor(EntryPoint("system_metrics", instrumentor), skip_dep_check=True)
+    assert instrumentor.constructed == [{"config": dict(system_metrics.LEAN)}]
+    (options,) = instrumentor.calls
+    assert options.keys() == {"meter_provider", "skip_dep_check"}
 
 
 def test_a_broken_instrumentor_is_said_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -103,13 +124,14 @@ def test_nothing_is_instrumented_where_telemetry_is_off() -> None:
 @pytest.mark.parametrize(
     ("keywords", "instrumented"),
     [
-        ({}, ["threading", "otelml_gpu"]),
-        ({"log_correlation": True}, ["threading", "logging", "otelml_gpu"]),
-        ({"disabled_instrumentations": "threading, x"}, ["otelml_gpu"]),
+        ({}, ["threading", "system_metrics", "otelml_gpu"]),
+        ({"log_correlation": True}, ["threading", "system_metrics", "logging", "otelml_gpu"]),
+        ({"disabled_instrumentations": "threading, x"}, ["system_metrics", "otelml_gpu"]),
+        ({"disabled_instrumentations": "threading,system_metrics"}, ["otelml_gpu"]),
         ({"disabled_instrumentations": "*"}, []),
     ],
 )
-def test_configure_instruments_threads_and_our_own(
+def test_configure_instruments_threads_the_system_and_our_own(
     monkeypatch: pytest.MonkeyPatch, keywords: dict[str, Any], instrumented: list[str]
 ) -> None:
     """Others' libraries are left to opentelemetry-instrument; what is instrumented already stays as it is."""
@@ -118,6 +140,7 @@ def test_configure_instruments_threads_and_our_own(
         for name, package in (
             ("requests", "opentelemetry-instrumentation-requests"),
             ("threading", "opentelemetry-instrumentation-threading"),
+            ("system_metrics", "opentelemetry-instrumentation-system-metrics"),
             ("logging", "opentelemetry-instrumentation-logging"),
             ("otelml_gpu", "otelml"),
         )

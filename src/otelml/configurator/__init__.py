@@ -49,7 +49,8 @@ def configure(**settings: Any) -> None:
     Keywords are the fields of the settings table (docs/configuration.md), such as `service_name="train"` or
     `span_budget="all"`; durations in seconds. Calling it again, or after `opentelemetry-instrument`, changes
     nothing: settings that differ are named in one warning. Beside the providers it turns on context propagation
-    into threads; instrumentations of other libraries are loaded by `opentelemetry-instrument` only.
+    into threads, and metrics of the GPUs, the machine and the process; instrumentations of other libraries are loaded
+    by `opentelemetry-instrument` only.
 
     Raises:
         SettingsError: settings cannot be used; each is named with its value and what is allowed.
@@ -97,10 +98,12 @@ def shutdown(timeout_s: float | None = None) -> None:
     if _configured is None or _configured.pipeline is None:
         return
     from otelml.configurator import setup
+    from otelml.distro import uninstrument_own
 
     pipeline, _configured.pipeline = _configured.pipeline, None
     limit_s = _configured.settings.exit_timeout_s if timeout_s is None else timeout_s
     setup.take_down(pipeline, limit_s)
+    uninstrument_own()
 
 
 def active_pipeline() -> Pipeline | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from otelml.semconv.model import Attribute, Event, EventField, Metric, Span
 
+CPU_MODE = "cpu.mode"
 ERROR_TYPE = "error.type"
 HOST_NAME = "host.name"
 HW_DRIVER_VERSION = "hw.driver_version"
@@ -63,6 +64,10 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 SERVICE_NAME = "service.name"
 SERVICE_NAMESPACE = "service.namespace"
 SERVICE_VERSION = "service.version"
+SYSTEM_DEVICE = "system.device"
+SYSTEM_FILESYSTEM_MOUNTPOINT = "system.filesystem.mountpoint"
+SYSTEM_FILESYSTEM_STATE = "system.filesystem.state"
+SYSTEM_FILESYSTEM_TYPE = "system.filesystem.type"
 TELEMETRY_DISTRO_NAME = "telemetry.distro.name"
 TELEMETRY_DISTRO_VERSION = "telemetry.distro.version"
 VCS_REF_HEAD_REVISION = "vcs.ref.head.revision"
@@ -1076,6 +1081,72 @@ METRIC_OTELML_INTERNAL_OVERFLOW = Metric(
     value_type="int",
     required=(OTELML_COMPONENT, OTELML_REASON),
 )
+METRIC_PROCESS_CPU_UTILIZATION = Metric(
+    name="process.cpu.utilization",
+    kind="gauge",
+    unit="1",
+    brief="Fraction of the CPUs that this process may use in which it was busy.",
+    attributes=(CPU_MODE,),
+    value_type="double",
+    required=(CPU_MODE,),
+)
+METRIC_PROCESS_UNIX_FILE_DESCRIPTOR_COUNT = Metric(
+    name="process.unix.file_descriptor.count",
+    kind="updowncounter",
+    unit="{file_descriptor}",
+    brief="Files, pipes and sockets that this process has open.",
+    value_type="int",
+)
+METRIC_SYSTEM_CPU_UTILIZATION = Metric(
+    name="system.cpu.utilization",
+    kind="gauge",
+    unit="1",
+    brief="Fraction of all the machine's CPU time that went into a mode.",
+    attributes=(CPU_MODE,),
+    value_type="double",
+    required=(CPU_MODE,),
+)
+METRIC_SYSTEM_FILESYSTEM_LIMIT = Metric(
+    name="system.filesystem.limit",
+    kind="updowncounter",
+    unit="By",
+    brief="Size of a filesystem that the program uses.",
+    attributes=(SYSTEM_FILESYSTEM_MOUNTPOINT, SYSTEM_DEVICE, SYSTEM_FILESYSTEM_TYPE),
+    value_type="int",
+    required=(SYSTEM_FILESYSTEM_MOUNTPOINT,),
+)
+METRIC_SYSTEM_FILESYSTEM_USAGE = Metric(
+    name="system.filesystem.usage",
+    kind="updowncounter",
+    unit="By",
+    brief="Space of a filesystem that the program uses, by its state.",
+    attributes=(SYSTEM_FILESYSTEM_MOUNTPOINT, SYSTEM_DEVICE, SYSTEM_FILESYSTEM_TYPE, SYSTEM_FILESYSTEM_STATE),
+    value_type="int",
+    required=(SYSTEM_FILESYSTEM_MOUNTPOINT, SYSTEM_FILESYSTEM_STATE),
+)
+METRIC_SYSTEM_FILESYSTEM_UTILIZATION = Metric(
+    name="system.filesystem.utilization",
+    kind="gauge",
+    unit="1",
+    brief="How full a filesystem is for a user, as `df` says it.",
+    attributes=(SYSTEM_FILESYSTEM_MOUNTPOINT, SYSTEM_DEVICE, SYSTEM_FILESYSTEM_TYPE),
+    value_type="double",
+    required=(SYSTEM_FILESYSTEM_MOUNTPOINT,),
+)
+METRIC_SYSTEM_MEMORY_LIMIT = Metric(
+    name="system.memory.limit",
+    kind="updowncounter",
+    unit="By",
+    brief="Size of the machine's memory.",
+    value_type="int",
+)
+METRIC_SYSTEM_MEMORY_LINUX_AVAILABLE = Metric(
+    name="system.memory.linux.available",
+    kind="updowncounter",
+    unit="By",
+    brief="Memory that programs can still have without swapping.",
+    value_type="int",
+)
 
 EVENT_BATCH_COMPLETE = Event(
     name="batch_complete",
@@ -1448,6 +1519,20 @@ SPAN_ML_STAGE = Span(
 
 
 _ATTRIBUTES = (
+    Attribute(
+        CPU_MODE,
+        "string",
+        "What the CPU time was spent on.",
+        members=(
+            "user",
+            "system",
+            "nice",
+            "idle",
+            "iowait",
+            "interrupt",
+            "steal",
+        ),
+    ),
     Attribute(ERROR_TYPE, "string", "Class of the error that ended the operation."),
     Attribute(HOST_NAME, "string", "Name of the host."),
     Attribute(HW_DRIVER_VERSION, "string", "Version of the GPU's driver."),
@@ -1584,6 +1669,15 @@ _ATTRIBUTES = (
     Attribute(SERVICE_NAME, "string", "Name of the program."),
     Attribute(SERVICE_NAMESPACE, "string", "What the service is a part of."),
     Attribute(SERVICE_VERSION, "string", "Version of the program."),
+    Attribute(SYSTEM_DEVICE, "string", "The device that the filesystem is on."),
+    Attribute(SYSTEM_FILESYSTEM_MOUNTPOINT, "string", "Where the filesystem is mounted."),
+    Attribute(
+        SYSTEM_FILESYSTEM_STATE,
+        "string",
+        "State of the filesystem's space.",
+        members=("used", "free", "reserved"),
+    ),
+    Attribute(SYSTEM_FILESYSTEM_TYPE, "string", "Kind of filesystem, as the kernel calls it."),
     Attribute(TELEMETRY_DISTRO_NAME, "string", "Name of the distribution; `otelml` here."),
     Attribute(TELEMETRY_DISTRO_VERSION, "string", "Version of the distribution."),
     Attribute(VCS_REF_HEAD_REVISION, "string", "Git revision of the program."),
@@ -1659,6 +1753,14 @@ _METRICS = (
     METRIC_OTELML_INTERNAL_DROPPED,
     METRIC_OTELML_INTERNAL_ERRORS,
     METRIC_OTELML_INTERNAL_OVERFLOW,
+    METRIC_PROCESS_CPU_UTILIZATION,
+    METRIC_PROCESS_UNIX_FILE_DESCRIPTOR_COUNT,
+    METRIC_SYSTEM_CPU_UTILIZATION,
+    METRIC_SYSTEM_FILESYSTEM_LIMIT,
+    METRIC_SYSTEM_FILESYSTEM_USAGE,
+    METRIC_SYSTEM_FILESYSTEM_UTILIZATION,
+    METRIC_SYSTEM_MEMORY_LIMIT,
+    METRIC_SYSTEM_MEMORY_LINUX_AVAILABLE,
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
 

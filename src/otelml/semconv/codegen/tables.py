@@ -24,6 +24,7 @@ AREAS = (
     ("Training", "ml.training."),
     ("Clustering, smoothing and data quality", ("ml.clustering.", "ml.smoothing.", "ml.data.")),
     ("GPU", ("hw.", "ml.gpu.")),
+    ("System and process", ("process.", "system.")),
     ("The library itself", "otelml."),
 )
 """Headings of the metrics' page, each with the beginnings of its names."""
@@ -57,7 +58,7 @@ def _code(*names: str) -> str:
 def _metrics(registry: Registry) -> str:
     promoted = _code(*map(label_name, PROMOTED_RESOURCE_ATTRIBUTES))
     parts = [
-        "Attributes in bold are on every point. Names under `hw.` are OpenTelemetry's own.\n",
+        "Attributes in bold are on every point. Names under `hw.`, `process.` and `system.` are OpenTelemetry's.\n",
         f"Every series in Prometheus also has the labels {promoted}, from the resource.\n",
     ]
     for heading, prefixes in AREAS:
