@@ -42,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # `otelml env | head`: the reader has what it wanted. Nothing may be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 0
+    except OSError as error:
+        # `otelml env >/dev/full`: commands report errors about files of theirs themselves.
+        _leave_output()
+        print(f"otelml: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return status
+
+
+def _leave_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,22 @@ def start(settings: Settings) -> None:
         return
     from otelml.gpu.plugin import Plugin
 
+    _preload(settings)
     _plugin = Plugin(options_of(settings))
     _plugin.start()
+
+
+def _preload(settings: Settings) -> None:
+    """Import here what the plugin's thread needs: a fork while it imports would leave the child a lock for ever."""
+    if settings.nvml_replay:
+        from otelml.gpu import replay  # noqa: F401
+    else:
+        from otelml.gpu import nvml
+
+        nvml.preload()
+    from otelml.gpu import processes
+
+    processes.preload()
 
 
 def stop() -> None:
@@ -118,19 +133,47 @@ _ADVICE = {
 
 def explain(error: NvmlError | ReplayError) -> str:
     """Why there is no library to ask, in words."""
+    if isinstance(error.__cause__, ImportError):
+        return "pynvml is not installed; it comes with `pip install nvidia-ml-py`"
     known = {name: f"NVML cannot be initialised: {name}" for name in NAMES.values()} | _ADVICE
     return known.get(str(error), str(error))
+
+
+def is_expected(environ: Mapping[str, str]) -> bool:
+    """Whether something hints at a GPU here: the user's environment, or the driver's device files."""
+    return (
+        environ.get("OTELML_GPU_DEVICES", "none").strip().lower() != "none"
+        or bool(environ.get("OTELML_NVML_REPLAY"))
+        or environ.get("CUDA_VISIBLE_DEVICES", "-1") not in ("", "-1")
+        or Path("/dev/nvidiactl").exists()
+    )
+
+
+def look(settings: Settings) -> tuple[Snapshot | None, str | None]:
+    """Ask NVML once, in this thread, without the plugin: what it says, or why it says nothing."""
+    from otelml.gpu.boundary import Boundary
+    from otelml.gpu.discovery import discover
+    from otelml.gpu.library import NvmlError
+    from otelml.gpu.recordings import ReplayError
+    from otelml.gpu.walker import Walker
+
+    try:
+        library = open_library(settings)
+    except (NvmlError, ReplayError) as error:
+        return None, explain(error)
+    boundary = Boundary(library)
+    devices, notes = discover(boundary, options_of(settings))
+    snapshot = Walker(boundary, devices).walk()
+    with suppress(NvmlError):
+        library.close()
+    return snapshot, None if devices else "; ".join(notes) or "NVML knows none that this process reports"
 
 
 def _say_no_library(
     settings: Settings, error: NvmlError | ReplayError, environ: Mapping[str, str] = os.environ
 ) -> None:
     """A warning where a GPU is to be expected; machines without one are told only if they listen."""
-    expected = (
-        str(error) != "library_not_found"
-        or settings.source("gpu_devices") != "default"
-        or environ.get("CUDA_VISIBLE_DEVICES", "-1") not in ("", "-1")
-        or Path("/dev/nvidiactl").exists()
-    )
+    chosen = settings.source("gpu_devices") != "default" or settings.nvml_replay
+    expected = chosen or str(error) != "library_not_found" or is_expected(environ)
     say = internal.warn_once if expected else internal.inform_once
     say("gpu:nvmlInit", "otelml: no GPU metrics: %s", explain(error))

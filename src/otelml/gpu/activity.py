@@ -1,7 +1,7 @@
 """True activity of a GPU (GPM), measured by the device itself between two samples.
 
-The first sample only seeds. Two samples less than a second apart say little: the values before are given again. After
-ten minutes without a sample the time between is no use to anybody: seed again.
+The first sample only seeds. Two samples much less than a second apart say little: the values before are given again.
+After ten minutes without a sample the time between is no use to anybody: seed again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from otelml.gpu.boundary import Boundary
 from otelml.gpu.readings import GPM
 
-SHORTEST_S = 1.0
+SHORTEST_S = 0.9  # a walk a second is allowed, and never on the dot
 LONGEST_S = 600.0
 
 
@@ -23,8 +23,8 @@ class Activity:
     def __init__(
         self, hw_id: str, handle: Any, gpu_instance: int | None = None, clock: Callable[[], float] = monotonic
     ) -> None:
-        self.is_fresh = False
-        """Whether the last `read` measured, rather than gave again what was known."""
+        self.is_too_soon = False
+        """Whether the last `read` gave again what was known before."""
         self._hw_id, self._handle, self._gpu_instance = hw_id, handle, gpu_instance
         self._clock = clock
         self._earlier: tuple[Any, float] | None = None
@@ -32,17 +32,16 @@ class Activity:
 
     def read(self, boundary: Boundary) -> dict[int, float]:
         """Values by GPM id, in NVML's units, over the time since the last sample; empty while they are not known."""
-        self.is_fresh = False
         now_s = self._clock()
         earlier = self._earlier
-        if earlier is not None and now_s - earlier[1] < SHORTEST_S:
+        self.is_too_soon = earlier is not None and now_s - earlier[1] < SHORTEST_S
+        if self.is_too_soon:
             return self._values
         sample = boundary.take_sample(self._hw_id, self._handle, self._gpu_instance)
         self._values = {}
         if earlier is not None:
             if sample is not None and now_s - earlier[1] <= LONGEST_S:
                 self._values = boundary.compute_metrics(self._hw_id, earlier[0], sample, tuple(GPM))
-                self.is_fresh = True
             boundary.free_sample(self._hw_id, earlier[0])
         self._earlier = None if sample is None else (sample, now_s)
         return self._values

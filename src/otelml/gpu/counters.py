@@ -35,6 +35,10 @@ class WrappingTotals:
         self._last: dict[Hashable, tuple[int, float]] = {}
         self._total: dict[Hashable, int] = {}
 
+    def total(self, series: Hashable) -> int | None:
+        """The total as it was last; None before the first reading."""
+        return self._total.get(series)
+
     def add(self, series: Hashable, reading: int, now_s: float, rate: float | None) -> int | None:
         """The total in bytes, now that the counter reads `reading`; `rate` in By/s since the last time, if known."""
         last = self._last.get(series)

@@ -13,7 +13,9 @@ from otelml.semconv import _generated as names
 if TYPE_CHECKING:
     from otelml.gpu.session import Options
 
-_NOBODY = ""  # no GPU's id yet: it is what is being asked for
+_NOBODY = ""
+INDEX = "index "
+"""How a GPU is named while its id is not known."""
 
 
 def discover(boundary: Boundary, options: Options) -> tuple[list[Device], tuple[str, ...]]:
@@ -35,33 +37,31 @@ def discover(boundary: Boundary, options: Options) -> tuple[list[Device], tuple[
 def _find_all(boundary: Boundary) -> Iterator[tuple[Candidate, tuple[Any, Mapping[str, Any]]]]:
     """Every GPU, with its handle and those of its MIG devices by UUID."""
     for index in range(boundary.ask(_NOBODY, "nvmlDeviceGetCount") or 0):
-        handle = _ask_by_index(boundary, index)
-        uuid = handle and boundary.ask(_NOBODY, "nvmlDeviceGetUUID", handle)
+        # The index stands for the GPU, so that one that does not answer does not silence the others.
+        whom = f"{INDEX}{index}"
+        handle = boundary.ask(whom, "nvmlDeviceGetHandleByIndex", index)
+        uuid = handle and boundary.ask(whom, "nvmlDeviceGetUUID", handle)
         if not uuid:
             continue  # counted and said: a GPU without a name cannot be told from others
-        name = boundary.ask(uuid, "nvmlDeviceGetName", handle) or "NVIDIA GPU"
-        bus_id = (boundary.ask(uuid, "nvmlDeviceGetPciInfo", handle) or {}).get("busId", "")
-        mig = dict(_find_mig(boundary, uuid, handle))
+        name = boundary.ask(whom, "nvmlDeviceGetName", handle) or "NVIDIA GPU"
+        bus_id = (boundary.ask(whom, "nvmlDeviceGetPciInfo", handle) or {}).get("busId", "")
+        mig = dict(_find_mig(boundary, whom, handle))
         handles = {device.uuid: mig_handle for device, mig_handle in mig.items()}
         yield Candidate(index, uuid, name, bus_id, tuple(mig)), (handle, handles)
 
 
-def _ask_by_index(boundary: Boundary, index: int) -> Any | None:
-    # The index stands for the GPU, so that one that does not answer does not silence the others.
-    return boundary.ask(f"index {index}", "nvmlDeviceGetHandleByIndex", index)
-
-
-def _find_mig(boundary: Boundary, gpu: str, handle: Any) -> Iterator[tuple[MigCandidate, Any]]:
-    mode = boundary.ask(gpu, "nvmlDeviceGetMigMode", handle)
+def _find_mig(boundary: Boundary, whom: str, handle: Any) -> Iterator[tuple[MigCandidate, Any]]:
+    mode = boundary.ask(whom, "nvmlDeviceGetMigMode", handle)
     if not mode or not mode[0]:
         return
-    for index in range(boundary.ask(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
-        part = boundary.find(gpu, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
-        uuid = part and boundary.ask(_NOBODY, "nvmlDeviceGetUUID", part)
+    for index in range(boundary.ask(whom, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
+        part = boundary.find(whom, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
+        part_of = f"{whom}/{index}"
+        uuid = part and boundary.ask(part_of, "nvmlDeviceGetUUID", part)
         if not uuid:
             continue
-        instance = boundary.ask(uuid, "nvmlDeviceGetGpuInstanceId", part)
-        compute = boundary.ask(uuid, "nvmlDeviceGetComputeInstanceId", part)
+        instance = boundary.ask(part_of, "nvmlDeviceGetGpuInstanceId", part)
+        compute = boundary.ask(part_of, "nvmlDeviceGetComputeInstanceId", part)
         if instance is not None:
             yield MigCandidate(uuid, instance, compute), part
 
@@ -76,7 +76,7 @@ def _make(
 ) -> Iterator[Device]:
     gpu, (handle, mig_handles) = chosen.gpu, handles
     about = {names.ML_GPU_INDEX: gpu.index, **{key: value for key, value in common.items() if value}}
-    serial = boundary.ask(gpu.uuid, "nvmlDeviceGetSerial", handle) if serial_number else None
+    serial = boundary.ask(f"{INDEX}{gpu.index}", "nvmlDeviceGetSerial", handle) if serial_number else None
     if serial:
         about[names.HW_SERIAL_NUMBER] = serial
     replayed = " (replayed)" if boundary.library.replayed else ""
@@ -90,7 +90,7 @@ def _make(
         yield Device(gpu.uuid, handle, attributes, gpu.pci_bus_id)
     for mig in gpu.mig if chosen.mig is None else (chosen.mig,):
         mig_handle = mig_handles[mig.uuid]
-        name = boundary.ask(mig.uuid, "nvmlDeviceGetName", mig_handle) or gpu.name
+        name = boundary.ask(f"name of {mig.uuid}", "nvmlDeviceGetName", mig_handle) or gpu.name
         attributes = {
             names.HW_ID: mig.uuid,
             names.HW_NAME: name + replayed,

@@ -26,7 +26,7 @@ Request = Callable[[], "Future[Counters]"]
 
 
 class EnergyMeter:
-    """Measures from its making (or the start of its `with` block) to `stop` (or the block's end).
+    """Measures from its making to `stop`, or the end of its `with` block.
 
     Attributes:
         joules: energy used by this process's GPUs; None before the end, and where a GPU does not tell.
@@ -37,13 +37,9 @@ class EnergyMeter:
         self.joules: float | None = None
         self.by_gpu: dict[str, float] = {}
         self._request = request
-        self._restart()
-
-    def _restart(self) -> None:
-        self._started_s, self._first = monotonic(), self._request()
+        self._started_s, self._first = monotonic(), request()
 
     def __enter__(self) -> EnergyMeter:
-        self._restart()
         return self
 
     def __exit__(
@@ -72,7 +68,7 @@ class EnergyMeter:
             for hw_id, last in after.items()
             if last is not None and (first := before.get(hw_id)) is not None and last >= first
         }
-        is_known = bool(after) and len(self.by_gpu) == len(after)
+        is_known = bool(after) and before.keys() == after.keys() == self.by_gpu.keys()
         self.joules = sum(self.by_gpu.values()) if is_known else None
 
 

@@ -11,6 +11,7 @@ NAMES = {
     3: "not_supported",
     4: "no_permission",
     6: "not_found",
+    7: "insufficient_size",
     9: "driver_not_loaded",
     10: "timeout",
     12: "library_not_found",

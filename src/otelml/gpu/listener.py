@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from otelml.gpu.boundary import UNINITIALIZED, Boundary
-from otelml.gpu.library import LOST, NO_PERMISSION, NOT_SUPPORTED, Events, NvmlError
+from otelml.gpu.library import NO_PERMISSION, NOT_SUPPORTED, Events, NvmlError
 from otelml.instruments import internal
 
 WAIT_S = 1.0
@@ -35,9 +35,12 @@ class Listener:
         """Begin to listen."""
         self._thread.start()
 
-    def stop(self) -> bool:
-        """End; whether the thread did, so that nothing of NVML is in use any more."""
+    def ask_to_stop(self) -> None:
+        """Have it end as soon as its wait is over."""
         self._stopping.set()
+
+    def wait(self) -> bool:
+        """Wait for that; whether it did end, so that nothing of NVML is in use any more."""
         self._thread.join(2 * WAIT_S)
         return not self._thread.is_alive()
 
@@ -76,7 +79,7 @@ class Listener:
         internal.warn_once(
             f"gpu:{call}", "otelml: NVML's %s failed with %s; XID errors may go unnoticed", call, error.name
         )
-        return error.code in LOST | {NO_PERMISSION, UNINITIALIZED}
+        return error.code in (NO_PERMISSION, UNINITIALIZED)
 
     def _close(self, events: Events) -> None:
         try:

@@ -27,6 +27,12 @@ _FORMS: dict[str, tuple[str, dict[str, int]]] = {
 }
 
 
+def preload() -> None:
+    """Import pynvml, which `NvmlLibrary` needs later, on another thread."""
+    with suppress(ImportError):
+        import pynvml  # noqa: F401
+
+
 class NvmlLibrary:
     """The NVIDIA driver's own library. Opening it initialises NVML for this process; `close` takes that back."""
 

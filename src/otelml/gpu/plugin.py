@@ -9,12 +9,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from otelml.gpu.energy import Counters
+from otelml.gpu.energy import Counters, no_counters
 from otelml.gpu.session import Options, Session
 from otelml.gpu.snapshot import Snapshot
-from otelml.instruments import observe, stop_observing, timer
+from otelml.instruments import internal, observe, stop_observing, timer
 from otelml.instruments.observed import Reading, Source
 from otelml.semconv import _generated as names
+from otelml.semconv.model import Metric
 
 _OWN = (names.METRIC_ML_GPU_COLLECT_DURATION, names.METRIC_ML_GPU_COLLECT_ERRORS)
 GAUGES = tuple(
@@ -32,15 +33,17 @@ class Plugin:
         self._options = options
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._is_running = False
         self._sources: list[Source] = []
+        self._collecting = threading.local()
 
     def start(self) -> None:
         """Begin walking, and show what is found."""
-        self._sources = [partial(self._series, metric.name) for metric in GAUGES]
-        for metric, source in zip(GAUGES, self._sources, strict=True):
-            observe(metric, source)
-        self._sources.append(self._errors)
-        observe(names.METRIC_ML_GPU_COLLECT_ERRORS, self._errors)
+        self._is_running = True
+        self._show(GAUGES[0], self._first_series)
+        for metric in GAUGES[1:]:
+            self._show(metric, partial(self._series, metric.name))
+        self._show(names.METRIC_ML_GPU_COLLECT_ERRORS, self._errors)
         timer.fork_hooks.append(self._forget_session)
         self.session()
 
@@ -50,35 +53,49 @@ class Plugin:
             stop_observing(source)
         if self._forget_session in timer.fork_hooks:
             timer.fork_hooks.remove(self._forget_session)
-        session, self._session = self._session, None
+        with self._lock:
+            self._is_running = False
+            session, self._session = self._session, None
         if session is not None and session.pid == os.getpid():
             session.stop()
 
-    def session(self) -> Session:
+    def session(self) -> Session | None:
         """This process' session. A forked child begins its own when it first collects: one that never does, never."""
         with self._lock:
-            if self._session is None:
+            if self._session is None and self._is_running:
                 self._session = Session(self._options)
                 self._session.start()
             return self._session
 
     def current(self) -> Snapshot | None:
         """The last snapshot, while it says something about now."""
-        return self.session().current()
+        session = self.session()
+        return session.current() if session is not None else None
 
     def read_energy(self) -> Future[Counters]:
         """The energy counters, as soon as they are read."""
-        return self.session().read_energy()
+        session = self.session()
+        return session.read_energy() if session is not None else no_counters()
+
+    def _show(self, metric: Metric, source: Source) -> None:
+        # One name may be taken by the program; the others are shown all the same.
+        with internal.guard("gpu"):
+            observe(metric, source)
+            self._sources.append(source)
+
+    def _first_series(self) -> list[Reading]:
+        """The first of a collection: it chooses the snapshot, so that all the others show the same moment."""
+        self._collecting.snapshot = self.current()
+        return self._series(GAUGES[0].name)
 
     def _series(self, metric: str) -> list[Reading]:
-        snapshot = self.current()
+        snapshot = getattr(self._collecting, "snapshot", None) or self.current()
         return snapshot.series(metric) if snapshot is not None else []
 
     def _errors(self) -> list[Reading]:
-        return [
-            (count, _error_attributes(call, reason, hw_id))
-            for (call, reason, hw_id), count in self.session().failures().items()
-        ]
+        session = self.session()
+        counts = session.failures() if session is not None else {}
+        return [(count, _error_attributes(*failure)) for failure, count in counts.items()]
 
     def _forget_session(self) -> None:
         """In a forked child, where the session's threads are not, and its lock may be held."""
@@ -86,6 +103,6 @@ class Plugin:
         self._session = None
 
 
-def _error_attributes(call: str, reason: str, hw_id: str) -> Mapping[str, Any]:
-    about = {names.HW_ID: hw_id} if hw_id else {}
+def _error_attributes(call: str, reason: str, whom: str) -> Mapping[str, Any]:
+    about = {names.HW_ID: whom} if whom.startswith(("GPU-", "MIG-")) else {}
     return {names.ML_GPU_CALL: call, names.ERROR_TYPE: reason, **about}

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from otelml.gpu.readings import number
 
 _DEEPEST = 64  # ancestors: a bound for a table of processes that changes while it is read
+
+
+def preload() -> None:
+    """Import what is needed later, on another thread."""
+    with suppress(ImportError):
+        import psutil  # noqa: F401
 
 
 def own_memory(processes: Iterable[Mapping[str, Any]]) -> int | None:

@@ -10,13 +10,12 @@ from typing import Any
 from otelml.gpu import readings, xid
 from otelml.gpu.activity import Activity
 from otelml.gpu.boundary import Boundary
-from otelml.gpu.counters import Totals, WrappingTotals
 from otelml.gpu.device import Device
+from otelml.gpu.memory import Memory
 from otelml.gpu.processes import own_memory
 from otelml.gpu.readings import Point, Question
 from otelml.gpu.snapshot import GpuReading
 from otelml.gpu.status import Evidence, State, state_of, worst
-from otelml.gpu.throttling import Episodes
 from otelml.instruments import internal
 from otelml.instruments.observed import Reading
 from otelml.semconv import _generated as names
@@ -24,48 +23,51 @@ from otelml.semconv import _generated as names
 _REASONS = "nvmlDeviceGetCurrentClocksEventReasons"
 _OLD_REASONS = "nvmlDeviceGetCurrentClocksThrottleReasons"
 _SUPPORTED_REASONS = "nvmlDeviceGetSupportedClocksEventReasons"
+_OLD_SUPPORTED_REASONS = "nvmlDeviceGetSupportedClocksThrottleReasons"
 _PROCESSES = "nvmlDeviceGetComputeRunningProcesses_v3"
+_OLD_OLD_SUPPORTED_REASONS = "nvmlDeviceGetSupportedClocksThrottleReasons"
 _OLD_PROCESSES = "nvmlDeviceGetComputeRunningProcesses"
 
 
 class DeviceReader:
-    """What is known of one device from walk to walk. Used by one thread."""
+    """Asks one device what is due, and keeps what is not. Used by one thread."""
 
-    def __init__(self, device: Device, boundary: Boundary, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, device: Device, boundary: Boundary, memory: Memory, clock: Callable[[], float] = monotonic
+    ) -> None:
         self.device = device
-        self.xids: dict[int, int] = {}
-        """How often each XID came so far."""
+        self.memory = memory
         self.hears_xids = False
         """Whether somebody listens, so that none means that none came."""
         self._boundary = boundary
         self._clock = clock
-        self._totals = Totals()
-        self._pcie = WrappingTotals(boundary.library.wraps_at)
         self._kept: dict[Question, list[Point]] = {}
         self._answers: dict[tuple[str, tuple[Any, ...]], Any] = {}
         self._merged: dict[tuple[tuple[str, str], ...], Mapping[str, Any]] = {}
-        self._episodes = Episodes(device)
         self._activity: Activity | None = None
+        self._fans: tuple[Question, ...] = ()
         self._supported_reasons = 0
         self._recovery_action: int | None = None
-        self._questions: tuple[Question, ...] = readings.MIG_QUESTIONS
-        self._prepare()
 
     def _prepare(self) -> None:
+        """Ask what the device has; again each time, until it has answered or never will."""
         device = self.device
-        if not device.is_mig:
-            self._questions = (
-                *readings.QUESTIONS,
-                *readings.fan_questions(self._ask("nvmlDeviceGetNumFans") or 0),
-            )
-            self._supported_reasons = self._ask(_SUPPORTED_REASONS) or 0
-        gpu = device.handle if not device.is_mig else device.gpu_handle
-        support = self._boundary.ask(device.hw_id, "nvmlGpmQueryDeviceSupport", gpu)
-        if support and support["isSupportedDevice"]:
-            self._activity = Activity(device.hw_id, gpu, device.gpu_instance, self._clock)
+        if not device.is_mig and not self._fans:
+            self._fans = readings.fan_questions(_as_int(self._ask("nvmlDeviceGetNumFans")) or 0)
+        if not device.is_mig and not self._supported_reasons:
+            bits = self._ask_either(_SUPPORTED_REASONS, _OLD_SUPPORTED_REASONS)
+            self._supported_reasons = _as_int(bits) or 0
+        if self._activity is None:
+            gpu = device.gpu_handle if device.is_mig else device.handle
+            support = self._boundary.ask(device.hw_id, "nvmlGpmQueryDeviceSupport", gpu)
+            if support and support["isSupportedDevice"]:
+                self._activity = Activity(device.hw_id, gpu, device.gpu_instance, self._clock)
 
     def read(self, *, slow: bool) -> GpuReading:
         """Ask what is due (with `slow`, also what is seldom asked); what fails is absent."""
+        if slow:
+            with internal.guard("gpu"):
+                self._prepare()
         points: list[Point] = []
         for part in (self._answered(slow=slow), self._measured(), self._clocks(), self._processes()):
             with internal.guard("gpu"):
@@ -73,7 +75,7 @@ class DeviceReader:
         if self.device.hw_id in self._boundary.lost:
             self._forget()
             points = []
-        for code, count in self.xids.items():
+        for code, count in self.memory.xids.items():
             points += readings.error_points(f"xid_{code}", count)
         state = self._state()
         if state is not None:
@@ -97,7 +99,8 @@ class DeviceReader:
         return self._ask(old) if given_up else answer
 
     def _answered(self, *, slow: bool) -> Iterable[Point]:
-        for question in self._questions:
+        questions = readings.MIG_QUESTIONS if self.device.is_mig else (*readings.QUESTIONS, *self._fans)
+        for question in questions:
             known = self._kept.get(question)
             due = (
                 known is None
@@ -105,7 +108,9 @@ class DeviceReader:
                 or (slow and (question.pace == "slow" or not known))
             )
             if due:
-                known = self._kept[question] = self._put(question)
+                known = self._kept[question] = []
+                with internal.guard("gpu"):
+                    known += self._put(question)
             yield from known or ()
 
     def _put(self, question: Question) -> list[Point]:
@@ -126,14 +131,19 @@ class DeviceReader:
         fields = self._boundary.fields(self.device.hw_id, self.device.handle, readings.FIELDS)
         self._recovery_action = _as_int(fields.get(readings.FIELD_RECOVERY_ACTION))
         yield from readings.memory_temperature_points(fields)
-        is_fresh = self._activity is not None and self._activity.is_fresh
         for direction, (field, metric) in readings.PCIE.items():
-            reading = readings.number(fields.get(field))
-            if reading is not None:
-                rate = readings.from_mib(values.get(metric)) if is_fresh else None
-                yield from readings.pcie_points(
-                    direction, self._pcie.add(direction, int(reading), now_s, rate)
-                )
+            reading = _as_int(fields.get(field))
+            total = self._pcie_total(direction, reading, now_s, values.get(metric))
+            yield from readings.pcie_points(direction, total)
+
+    def _pcie_total(
+        self, direction: str, reading: int | None, now_s: float, rate: float | None
+    ) -> int | None:
+        """Bytes so far; those of a window that is too short for a rate are counted with the next one."""
+        pcie = self.memory.pcie
+        if self._activity is not None and self._activity.is_too_soon:
+            return pcie.total(direction)
+        return None if reading is None else pcie.add(direction, reading, now_s, readings.from_mib(rate))
 
     def _clocks(self) -> Iterable[Point]:
         if self.device.is_mig:
@@ -141,7 +151,9 @@ class DeviceReader:
         bits = readings.number(self._ask_either(_REASONS, _OLD_REASONS))
         if bits is not None:
             points = list(readings.throttle_points(int(bits), self._supported_reasons))
-            self._episodes.notice({p.attributes[0][1] for p in points if p.value}, self._clock())
+            self.memory.episodes.notice(
+                self.device, {p.attributes[0][1] for p in points if p.value}, self._clock()
+            )
             yield from points
 
     def _processes(self) -> Iterable[Point]:
@@ -154,10 +166,12 @@ class DeviceReader:
         ecc = self._answers.get(("nvmlDeviceGetTotalEccErrors", (1, 0)))
         rows = self._answers.get(("nvmlDeviceGetRemappedRows", ())) or (None,) * 4
         _, rows_uncorrected, pending, failed = map(_as_int, rows)
+        # That no XID came proves something only of a GPU that can still be asked.
+        is_heard = self.hears_xids and self.device.hw_id in self._boundary.answering
         return state_of(
             Evidence(
                 lost=self.device.hw_id in self._boundary.lost,
-                xid=worst("ok" if self.hears_xids else None, *(xid.severity(code) for code in self.xids)),
+                xid=worst("ok" if is_heard else None, *(xid.severity(code) for code in self.memory.xids)),
                 ecc_uncorrected=_as_int(ecc),
                 rows_uncorrected=rows_uncorrected,
                 remap_pending=None if pending is None else bool(pending),
@@ -174,7 +188,11 @@ class DeviceReader:
     def _series(self, points: Iterable[Point]) -> Mapping[str, tuple[Reading, ...]]:
         series: dict[str, list[Reading]] = defaultdict(list)
         for metric, value, attributes in points:
-            total = self._totals.add((metric.name, attributes), value) if metric.kind == "counter" else value
+            total = (
+                self.memory.totals.add((metric.name, attributes), value)
+                if metric.kind == "counter"
+                else value
+            )
             series[metric.name].append((total, self._with_own(attributes)))
         return {name: tuple(found) for name, found in series.items()}
 

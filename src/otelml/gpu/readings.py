@@ -249,7 +249,12 @@ QUESTIONS: tuple[Question, ...] = (
     # The old call counts what the driver keeps for itself as used.
     Question("nvmlDeviceGetMemoryInfo_v2", _memory, otherwise=Question("nvmlDeviceGetMemoryInfo", _memory)),
     Question("nvmlDeviceGetPowerUsage", _power),
-    Question("nvmlDeviceGetTemperature", partial(_temperature, "gpu"), (0,)),
+    Question(
+        "nvmlDeviceGetTemperature",
+        partial(_temperature, "gpu"),
+        (0,),
+        otherwise=Question("nvmlDeviceGetTemperatureV", partial(_temperature, "gpu"), (0,)),
+    ),
     *(Question("nvmlDeviceGetClockInfo", _clock(kind), (kind,)) for kind in range(len(_CLOCKS))),
     Question("nvmlDeviceGetTotalEnergyConsumption", _energy, pace="slow"),
     Question("nvmlDeviceGetEnforcedPowerLimit", _power_limit, pace="slow"),

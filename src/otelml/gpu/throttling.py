@@ -16,14 +16,13 @@ WORTH_TELLING = frozenset(
 class Episodes:
     """The throttling of one GPU."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._seen_s: dict[str, float] = {}
 
-    def notice(self, reasons: set[str], now_s: float) -> None:
+    def notice(self, device: Device, reasons: set[str], now_s: float) -> None:
         """Emit `gpu_throttled` for each of the active `reasons` that begins an episode."""
         for reason in sorted(reasons & WORTH_TELLING):
             last_s = self._seen_s.get(reason)
             self._seen_s[reason] = now_s
             if last_s is None or now_s - last_s > EPISODE_S:
-                self._device.tell("gpu_throttled", f"slowed down: {reason}", reason=reason)
+                device.tell("gpu_throttled", f"slowed down: {reason}", reason=reason)

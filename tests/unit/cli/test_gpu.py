@@ -66,7 +66,7 @@ def make_walker(names: list[str], clock: Any, state: str | None = "load") -> Wal
     boundary = Boundary(library, clock)
     options = Options(lambda: library, lambda _: None, devices="all", environ={})
     devices, _ = discover(boundary, options)
-    return Walker(boundary, devices, clock)
+    return Walker(boundary, devices, clock=clock)
 
 
 # -- what is seen
@@ -288,3 +288,12 @@ def test_recordings_that_cannot_be_are_refused(
         assert main(["gpu", "record", *arguments]) == 1
         assert said in capsys.readouterr().err
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("thesis", "my thesis")]
+
+
+def test_a_device_file_is_no_place_for_a_recording(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`/dev/full` would be read for ever."""
+    monkeypatch.setenv("OTELML_NVML_REPLAY", "h200")
+    assert main(["gpu", "record", "/dev/full"]) == 1
+    assert capsys.readouterr().err == "otelml: /dev/full is no file; choose another one\n"

@@ -53,7 +53,7 @@ class Rig:
             serial_number=self.serial_number,
         )
         found, self.notes = discover(self.boundary, options)
-        self.walker = Walker(self.boundary, found, self.clock)
+        self.walker = Walker(self.boundary, found, clock=self.clock)
 
     def walk(self, times: int = 1, every_s: float = 5.0) -> Snapshot:
         """Walk so often, and return the last snapshot."""

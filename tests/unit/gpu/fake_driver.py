@@ -35,7 +35,7 @@ FIRST, SECOND, MIG = 0x7F10_0000_1000, 0x7F10_0000_2000, 0x7F10_0000_3000
 GPU_INSTANCE = 9
 PROCESS_MEMORY, OTHER_PID, OTHER_MEMORY = 3_000_000_000, 0x7FFF_FFF0, 5_000_000_000
 
-IN_MEMORY_V2, PCI_INFO, PROCESS, FIELD, EVENT = "IQQQQ", "16sIIIII32s", "IQII", "IIqqII8s", "PQQII"
+MEMORY_V2, PCI_INFO, PROCESS, FIELD, EVENT = "IQQQQ", "16sIIIII32s", "IQII", "IIqqII8s", "PQQII"
 GPM_REQUEST, GPM_METRIC = "IIPP", "IIdPPP"
 
 # After the handle: how many numbers go in, and the layout behind each address that follows.
@@ -147,12 +147,12 @@ ANSWERS: dict[int, dict[str, tuple[Any, ...]]] = {
 # Type and bytes by id: memory temperature, PCIe out and in, recovery action.
 FIELDS = {
     82: (1, struct.pack("@I", 46)),
-    197: (1, struct.pack("@I", 4_000_000_000)),
+    197: (1, struct.pack("@I", 4_294_000_000)),
     198: (1, struct.pack("@I", 1_000)),
     230: (1, struct.pack("@I", 0)),
 }
+# Per cent, then MiB/s; this driver knows no NVLink metrics (60, 61).
 GPM = {2: 82.0, 3: 12.5, 5: 80.0, 10: 16.0, 11: 0.0, 12: 4.0, 13: 8.0, 20: 0.25, 21: 0.5}
-
 
 FUNCTIONS: dict[str, tuple[tuple[Any, ...], Callable[..., int]]] = {}
 
@@ -264,10 +264,13 @@ class FakeDriver:
 
     @function("nvmlDeviceGetMemoryInfo_v2", c_void_p, c_void_p)
     def get_memory(self, device: int, address: int) -> int:
-        (version, *_) = read(address, IN_MEMORY_V2)
-        if version != struct.calcsize(f"@{IN_MEMORY_V2}") | 2 << 24:
+        version, *_ = read(address, MEMORY_V2)
+        if version != struct.calcsize(f"@{MEMORY_V2}") | 2 << 24:
             return VERSION_MISMATCH
-        write(address, IN_MEMORY_V2, version, *self.answers[device]["nvmlDeviceGetMemoryInfo_v2()"])
+        values = self.answers[device].get("nvmlDeviceGetMemoryInfo_v2()")
+        if values is None:
+            return NOT_SUPPORTED
+        write(address, MEMORY_V2, version, *values)
         return SUCCESS
 
     @function("nvmlDeviceGetComputeRunningProcesses_v2", c_void_p, c_void_p, c_void_p)
@@ -312,16 +315,16 @@ class FakeDriver:
 
     @function("nvmlGpmSampleGet", c_void_p, c_void_p)
     def take_sample(self, device: int, sample: int) -> int:
-        return self._take(device, sample)
+        return self._take(sample, device)
 
     @function("nvmlGpmMigSampleGet", c_void_p, c_uint, c_void_p)
     def take_mig_sample(self, device: int, gpu_instance: int, sample: int) -> int:
-        return self._take((device, gpu_instance), sample)
+        return self._take(sample, device, gpu_instance)
 
-    def _take(self, source: Any, sample: int) -> int:
-        if sample not in self.samples:
+    def _take(self, sample: int, device: int, gpu_instance: int | None = None) -> int:
+        if sample not in self.samples or device not in self.answers:
             return INVALID_ARGUMENT
-        self.samples[sample] = (next(self._numbers), source)
+        self.samples[sample] = (next(self._numbers), (device, gpu_instance))
         return SUCCESS
 
     @function("nvmlGpmMetricsGet", c_void_p)

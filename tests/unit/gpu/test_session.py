@@ -17,7 +17,7 @@ from otelml.gpu.replay import ReplayError, ReplayLibrary
 from otelml.gpu.session import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 GPU_0 = "GPU-00000000-0000-0000-0000-000000000001"
 
@@ -36,8 +36,16 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("otelml-gpu")}
 
 
+@pytest.fixture(autouse=True)
+def no_threads_left() -> Iterator[None]:
+    """Whatever a test started has ended before the next one."""
+    yield
+    gpu.stop()
+    wait_for(lambda: not threads())
+
+
 @pytest.fixture
-def make_plugin():
+def make_plugin(no_threads_left):
     """A plugin over a library (or what makes one), stopped at the end."""
     plugins = []
 
@@ -135,22 +143,40 @@ def test_an_old_snapshot_says_nothing(make_plugin, recording) -> None:
         hang.set()
 
 
-def test_no_library(make_plugin) -> None:
-    """Counted once, told once, and the thread ends."""
+@pytest.mark.parametrize(("code", "name"), [(12, "library_not_found"), (9, "driver_not_loaded")])
+def test_no_library(make_plugin, code: int, name: str) -> None:
+    """Counted, told, and no meter waits; without a library the thread ends, a driver may still be loaded."""
     told = []
 
     def refuse() -> Any:
-        raise NvmlError(9)
+        raise NvmlError(code)
 
     with testing.capture() as captured:
-        make_plugin(refuse, say_no_library=told.append)
+        plugin = make_plugin(refuse, say_no_library=told.append)
         points = wait_for(lambda: captured.points().get("ml.gpu.collect.errors"))
         assert [(dict(p.attributes), p.value) for p in points] == [
-            ({"ml.gpu.call": "nvmlInit", "error.type": "driver_not_loaded"}, 1)
+            ({"ml.gpu.call": "nvmlInit", "error.type": name}, 1)
         ]
-        wait_for(lambda: not threads())
+        started_s = time.monotonic()
+        assert EnergyMeter(plugin.read_energy).stop() is None
+        assert time.monotonic() - started_s < 0.5
+        wait_for(lambda: threads() == (set() if code == 12 else {"otelml-gpu"}))
         captured.assert_conforms()
-    assert [error.name for error in told] == ["driver_not_loaded"]
+    assert [error.name for error in told] == [name]
+
+
+def test_a_driver_that_is_loaded_later(make_plugin, recording, monkeypatch) -> None:
+    """It is found at the next look."""
+    monkeypatch.setattr("otelml.gpu.session.RETRY_S", 0.05)
+    refusals = [NvmlError(9), NvmlError(9)]
+
+    def open_library() -> Any:
+        if refusals:
+            raise refusals.pop()
+        return ReplayLibrary([recording], "load")
+
+    with testing.capture():
+        wait_for(make_plugin(open_library).current)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +215,7 @@ def test_a_recording_that_is_none_is_said(caplog) -> None:
 
 def test_nvml_shut_down_by_somebody_else(make_plugin, recording, monkeypatch) -> None:
     """The program's own use of NVML may end it for us too: it is opened again, and counters go on."""
-    monkeypatch.setattr("otelml.gpu.session._RETRY_S", 0.01)
+    monkeypatch.setattr("otelml.gpu.session.RETRY_S", 0.01)
     libraries = []
 
     def open_library() -> Any:
@@ -200,7 +226,7 @@ def test_nvml_shut_down_by_somebody_else(make_plugin, recording, monkeypatch) ->
         plugin = make_plugin(open_library)
         wait_for(plugin.current)
         libraries[0].close()
-        wait_for(lambda: len(libraries) == 2 and plugin.session()._walker)
+        wait_for(lambda: len(libraries) > 1 and plugin.session()._walker)
         wait_for(lambda: plugin.current().taken_s > time.monotonic() - 0.5)
         errors = captured.points()["ml.gpu.collect.errors"]
         assert {point.attributes["error.type"] for point in errors} == {"uninitialized"}
@@ -222,6 +248,159 @@ def test_xid_errors_arrive_at_once(make_plugin, recording) -> None:
         (event,) = [log.log_record for log in captured.logs if log.log_record.event_name == "ml.gpu_xid"]
         assert event.attributes["xid"] == 79
         assert event.severity_text == "ERROR"
+
+
+def test_a_storm_of_xids_is_counted_and_costs_little(make_plugin, recording) -> None:
+    """Every one counts, the walks stay a second apart, and one event tells of them."""
+    recording["events"] = [{"after_walks": 1, "xid": 31}] * 500
+    library = ReplayLibrary([recording], "load")
+    with testing.capture() as captured:
+        plugin = make_plugin(library, interval_s=30)
+
+        def count() -> float:
+            snapshot = plugin.current()
+            series = snapshot.series("hw.errors") if snapshot else ()
+            return next((value for value, found in series if found["error.type"] == "xid_31"), 0)
+
+        wait_for(lambda: count() == 500)
+        assert library._begun <= 4
+        assert sum(log.log_record.event_name == "ml.gpu_xid" for log in captured.logs) == 1
+
+
+def test_a_walk_as_long_as_the_interval_starves_nobody(make_plugin, recording) -> None:
+    """XID errors and energy get their turn between two walks."""
+    recording["events"] = [{"after_walks": 2, "xid": 79}]
+
+    class Slow(ReplayLibrary):
+        def begin_walk(self) -> None:
+            time.sleep(0.05)
+            super().begin_walk()
+
+    with testing.capture():
+        plugin = make_plugin(Slow([recording], "load"), interval_s=0.01)
+        wait_for(
+            lambda: (
+                [a for _, a in plugin.current().series("hw.errors") if a["error.type"] == "xid_79"]
+                if plugin.current()
+                else None
+            )
+        )
+        assert plugin.read_energy().result(10).joules == {GPU_0: 5155.526}
+
+
+def test_what_was_counted_outlives_a_new_beginning(make_plugin, recording, monkeypatch) -> None:
+    """XIDs, energy and state go on when NVML is opened again."""
+    monkeypatch.setattr("otelml.gpu.session.RETRY_S", 0.01)
+    recording["events"] = [{"after_walks": 1, "xid": 94}]
+    libraries = []
+
+    def open_library() -> Any:
+        libraries.append(ReplayLibrary([recording if not libraries else {**recording, "events": []}], "load"))
+        return libraries[-1]
+
+    with testing.capture():
+        plugin = make_plugin(open_library)
+        wait_for(lambda: plugin.current() and plugin.current().gpus[0].state == "degraded")
+        libraries[0].close()
+        wait_for(lambda: len(libraries) > 1 and libraries[-1]._begun > 2)
+        wait_for(plugin.current)
+        (reading,) = plugin.current().gpus
+        assert reading.state == "degraded"
+        assert 1 in [v for v, a in reading.series["hw.errors"] if a["error.type"] == "xid_94"]
+
+
+def test_devices_that_come_later_are_found(make_plugin, recording, monkeypatch) -> None:
+    """A GPU that was lost at the start, or a MIG device that is made while the program runs."""
+    monkeypatch.setattr("otelml.gpu.session.RETRY_S", 0.05)
+    recording["load"]["nvmlDeviceGetMaxMigDeviceCount()"]["value"] = 7
+    recording["mig_devices"] = [
+        {
+            "load": {
+                "nvmlDeviceGetUUID()": {"us": 1, "value": "MIG-1"},
+                "nvmlDeviceGetGpuInstanceId()": {"us": 1, "value": 1},
+                "nvmlDeviceGetMemoryInfo()": {"us": 1, "value": {"total": 10, "free": 5, "used": 5}},
+            }
+        }
+    ]
+
+    class Growing(ReplayLibrary):
+        mode = 0
+        gpus = 0
+
+        def call(self, name: str, *arguments: Any) -> Any:
+            if name == "nvmlDeviceGetCount":
+                return self.gpus
+            answer = super().call(name, *arguments)
+            return [self.mode, self.mode] if name == "nvmlDeviceGetMigMode" else answer
+
+    library = Growing([recording], "load")
+    with testing.capture():
+        plugin = make_plugin(library)
+        time.sleep(0.2)
+        assert plugin.current() is None
+        assert plugin.read_energy().result(0).joules == {}
+        library.gpus = 1
+        wait_for(lambda: plugin.current() and len(plugin.current().gpus) == 1)
+        library.mode = 1
+        wait_for(lambda: len(plugin.current().gpus) == 2)
+
+
+def test_an_nvml_that_does_not_open_is_told(make_plugin, recording, caplog) -> None:
+    """A hanging nvmlInit is a time-out, counted and said once."""
+    hang = threading.Event()
+
+    def open_library() -> Any:
+        hang.wait(30)
+        return ReplayLibrary([recording], "load")
+
+    with testing.capture() as captured:
+        make_plugin(open_library)
+        points = wait_for(lambda: captured.points().get("ml.gpu.collect.errors"))
+        assert [(dict(p.attributes), p.value) for p in points] == [
+            ({"ml.gpu.call": "nvmlInit", "error.type": "timeout"}, 1)
+        ]
+        hang.set()
+    assert len([r for r in caplog.records if "nvmlInit takes longer" in r.getMessage()]) == 1
+
+
+def test_a_stopped_plugin_stays_stopped(make_plugin, recording) -> None:
+    """Neither a meter nor a late collection starts it again."""
+    with testing.capture():
+        plugin = make_plugin(ReplayLibrary([recording], "load"))
+        wait_for(plugin.current)
+        meter = EnergyMeter(plugin.read_energy)
+        source = plugin._sources[0]
+        plugin.stop()
+        assert meter.stop() is None
+        assert source() == []
+        wait_for(lambda: not threads())
+
+
+def test_a_name_that_the_program_took_costs_no_other(make_plugin, recording, monkeypatch) -> None:
+    """`hw.power` of the program's own stays as it is; the rest is shown."""
+    import otelml
+    from otelml.instruments import internal
+
+    monkeypatch.setattr(internal, "raise_errors", False)
+    with testing.capture() as captured:
+        otelml.gauge("hw.power").set(1.5)
+        plugin = make_plugin(ReplayLibrary([recording], "load"))
+        wait_for(plugin.current)
+        points = captured.points()
+        assert [point.value for point in points["hw.power"]] == [1.5]
+        assert "hw.temperature" in points
+
+
+def test_stopping_takes_no_time(make_plugin, recording) -> None:
+    """The thread that waits for XID errors ends by itself, a second later at most."""
+    with testing.capture():
+        for _ in range(5):
+            plugin = make_plugin(ReplayLibrary([recording], "load"))
+            wait_for(plugin.current)
+            started_s = time.monotonic()
+            plugin.stop()
+            assert time.monotonic() - started_s < 0.9
+        wait_for(lambda: not threads())
 
 
 # -- energy

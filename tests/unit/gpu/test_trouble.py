@@ -124,7 +124,7 @@ def test_every_third_call_failing(make_rig, recording) -> None:
 
 
 def test_a_call_that_takes_three_seconds_is_left_alone_for_a_while(make_rig, recording, caplog) -> None:
-    """It counts as a time-out, its value is absent, and the walks after it are quick; later it is asked again."""
+    """It counts as a time-out, what it said holds for its walk, the next ones are quick; later it is asked again."""
     library = Troubled([recording], lambda *_: None)
     rig = make_rig(library)
 
@@ -136,8 +136,10 @@ def test_a_call_that_takes_three_seconds_is_left_alone_for_a_while(make_rig, rec
     first = rig.walk()
     assert first.walk_s == pytest.approx(3)
     assert first.library_s == pytest.approx(3)
-    assert rig.series(first, "hw.temperature", "hw.sensor_location") == {"memory": 46}
-    assert rig.walk(10).walk_s == 0
+    assert rig.series(first, "hw.temperature", "hw.sensor_location") == {"gpu": 54, "memory": 46}
+    rested = rig.walk(10)
+    assert rested.walk_s == 0
+    assert rig.series(rested, "hw.temperature", "hw.sensor_location") == {"memory": 46}
     assert library.asked.count("nvmlDeviceGetTemperature") == 1
     assert rig.boundary.failures() == {("nvmlDeviceGetTemperature", "timeout", GPU_0): 1}
     library.trouble = lambda *_: None
@@ -281,3 +283,152 @@ def mig_device(instance: int, number: int) -> dict[str, Any]:
             "metrics": {"SM": {"id": 2, "ret": 0, "value": float(number)}},
         },
     }
+
+
+def test_a_slow_start_is_no_end(make_rig, recording) -> None:
+    """Without persistence mode the first calls take seconds: their answers hold, and nothing is left out."""
+    library = Troubled([recording, copy.deepcopy(recording)], lambda *_: None)
+    clock = None
+
+    def trouble(name: str, _arguments: Any) -> None:
+        if clock is not None and name in ("nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"):
+            clock.now_s += 3
+
+    library.trouble = trouble
+    rig = make_rig(library)
+    clock = rig.clock
+    again = make_rig(library)
+    assert len(again.walk(2).gpus) == len(rig.walk(2).gpus) == 2
+
+
+def test_what_a_device_has_is_asked_until_it_answers(make_rig, recording) -> None:
+    """One failure at the start costs no metric for ever."""
+    calls = {"nvmlGpmQueryDeviceSupport", "nvmlDeviceGetNumFans", "nvmlDeviceGetSupportedClocksEventReasons"}
+    failing = set(calls)
+    recording["load"]["nvmlDeviceGetNumFans()"]["value"] = 1
+    recording["load"]["nvmlDeviceGetFanSpeed_v2(0)"] = {"us": 1, "value": 30}
+
+    def trouble(name: str, _arguments: Any) -> None:
+        if name in failing:
+            raise NvmlError(999)
+
+    rig = make_rig(Troubled([recording], trouble))
+    rig.walk(2)
+    failing.clear()
+    snapshot = rig.walk(6)
+    assert {"ml.gpu.sm.utilization", "hw.fan.speed_ratio"} <= metrics_of(snapshot)
+    assert len(snapshot.series("ml.gpu.throttle.active")) == 8
+
+
+def test_a_gpu_that_answers_slowly_rests_as_a_whole(make_rig, recording, caplog) -> None:
+    """The other one is seen at every walk; the sick one is absent meanwhile, and not said to be well."""
+    library = Troubled([recording, copy.deepcopy(recording)], lambda *_: None)
+    rig = make_rig(library)
+    rig.walk()
+    second = rig.walker.readers[1].device
+
+    def trouble(_name: str, arguments: Any) -> None:
+        if arguments and getattr(arguments[0], "bus_id", "") == second.bus_id:
+            rig.clock.now_s += 1.2
+
+    library.trouble = trouble
+    for reader in rig.walker.readers:
+        reader.hears_xids = True
+    rig.walk(2)
+    walks = [rig.walk() for _ in range(9)]
+    assert all("hw.power" in snapshot.gpus[0].series for snapshot in walks)
+    assert all(snapshot.walk_s == 0 and snapshot.gpus[1].state is None for snapshot in walks)
+    assert len(warnings_of(caplog)) < 6
+
+
+def test_nothing_known_is_no_good_health(make_rig, recording) -> None:
+    """A GPU that answers nothing but errors is not `ok`, though no XID was heard."""
+    library = Troubled([recording], lambda *_: None)
+    rig = make_rig(library)
+    rig.walk()
+    rig.walker.readers[0].hears_xids = True
+
+    def trouble(*_: Any) -> None:
+        raise NvmlError(999)
+
+    library.trouble = trouble
+    library.compute_metrics = lambda *_: trouble()
+    assert rig.walk(5).gpus[0].state is None
+
+
+def test_a_call_that_was_answered_is_never_unsupported(make_rig, recording) -> None:
+    """After a reset old handles are 'invalid arguments': that counts, is said, and asks for a new look around."""
+    library = Troubled([recording], lambda *_: None)
+    rig = make_rig(library)
+    rig.walk()
+    library.trouble = fail("nvmlDeviceGetPowerUsage", 2)
+    rig.walk()
+    assert rig.boundary.is_stale
+    assert rig.boundary.failures() == {("nvmlDeviceGetPowerUsage", "invalid_argument", GPU_0): 1}
+    library.trouble = lambda *_: None
+    assert "hw.power" in metrics_of(rig.walk())
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("x"), OSError("x"), MemoryError(), KeyError("x"), UnicodeError("x")]
+)
+def test_errors_of_another_kind_cost_one_value(make_rig, recording, rig, error: Exception) -> None:
+    """Whatever a library of another version raises, it counts like any failure, and the rest is there."""
+
+    def trouble(name: str, _arguments: Any) -> None:
+        if name == "nvmlDeviceGetPowerUsage":
+            raise error
+
+    troubled = make_rig(Troubled([recording], trouble))
+    assert metrics_of(rig.walk()) - metrics_of(troubled.walk()) == {"hw.power"}
+    assert troubled.boundary.failures() == {("nvmlDeviceGetPowerUsage", type(error).__name__, GPU_0): 1}
+
+
+def test_an_answer_of_another_form_costs_one_value(make_rig, recording, rig, monkeypatch) -> None:
+    """A structure without the field that is wanted."""
+    from otelml.instruments import internal
+
+    monkeypatch.setattr(internal, "raise_errors", False)
+    recording = copy.deepcopy(recording)
+    recording["load"]["nvmlDeviceGetMemoryInfo()"]["value"] = {"size": 1}
+    found = metrics_of(make_rig([recording]).walk())
+    memory = {"hw.gpu.memory.usage", "hw.gpu.memory.limit", "hw.gpu.memory.utilization"}
+    assert metrics_of(rig.walk()) - found == memory
+
+
+def test_a_gpu_without_an_id_hides_no_other(make_rig, recording) -> None:
+    """The first one refuses its UUID; the second is reported."""
+    first = copy.deepcopy(recording)
+    first["load"]["nvmlDeviceGetUUID()"] = {"us": 1, "error": "Not Supported", "code": 3}
+    rig = make_rig([first, recording])
+    assert [gpu.attributes["ml.gpu.index"] for gpu in rig.walk().gpus] == [1]
+
+
+def test_a_walk_a_second_loses_no_bytes(make_rig, recording) -> None:
+    """Samples that come too soon leave the counter as it is; the bytes are in the next window."""
+    received = 0
+
+    def trouble(name: str, _arguments: Any) -> Any:
+        return None
+
+    class Link(Troubled):
+        wraps_at = 2**32
+
+        def field_values(self, handle: Any, ids: Any) -> Any:
+            return {**super().field_values(handle, ids), 198: received % 2**32}
+
+        def compute_metrics(self, earlier: Any, later: Any, ids: Any) -> Any:
+            return {**super().compute_metrics(earlier, later, ids), 21: 8e9 / 2**20}
+
+    rig = make_rig(Link([recording], trouble))
+    seen = []
+    for step_s in (1.0, 0.99, 0.4, 1.1, 0.3, 0.3, 0.5, 1.0) * 5:
+        snapshot = rig.walk(every_s=0)
+        seen.append(rig.series(snapshot, "hw.gpu.io", "network.io.direction").get("receive"))
+        rig.clock.now_s += step_s
+        received += int(8e9 * step_s)
+    assert None not in seen
+    assert seen == sorted(seen)
+    rig.clock.now_s += 1
+    received += int(8e9)
+    assert rig.series(rig.walk(), "hw.gpu.io", "network.io.direction")["receive"] == received

@@ -46,6 +46,8 @@ def save(path: str | os.PathLike[str], recording: Mapping[str, Any]) -> dict[str
     """
     # A link stays one: what it points to is replaced.
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise RecordError(f"{target} is no file; choose another one")
     if target.exists():
         recording = _merge_file(target, recording)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
