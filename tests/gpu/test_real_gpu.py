@@ -43,7 +43,7 @@ QUERY = {
     "ml.gpu.power.limit": ("enforced.power.limit", 1, 0.001),
     "hw.temperature": ("temperature.gpu", 1, 0.15),
 }
-"""Of each metric: what nvidia-smi calls it, the factor of its unit, how much it may differ: a GPU does not stand still."""
+"""Of each metric: what nvidia-smi calls it, the factor of its unit, how much it may differ: no GPU stands still."""
 
 
 def no_gpu() -> str:
