@@ -5,7 +5,7 @@ PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.t
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate bench collector clean
+.PHONY: help demo test check generate bench servers compare clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +30,12 @@ generate: .venv/.installed ## Rewrite what is a projection of the registry and o
 bench: .venv/.bench ## Measure what telemetry costs, as ratios
 	@$(BIN)/python -m bench $(ARGS)
 
-collector: .venv/.installed ## Build the OpenTelemetry Collector that tests/e2e uses (needs Go)
+servers: .venv/.installed ## Build the collector and the Prometheus that tests/e2e starts (needs Go; minutes, once)
 	@$(BIN)/python scripts/collector.py
+	@$(BIN)/python scripts/prometheus.py
+
+compare: .venv/.installed ## Install the large libraries that some tests compare with
+	@$(PIP_INSTALL) -e '.[compare]'
 
 clean: ## Remove what the other targets made here
 	rm -rf .venv build dist telemetry .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,7 +6,10 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("hot_path", "whole_stage", "real_work", "drain_pauses", "gpu")
+BENCHMARKS = (
+    "hot_path", "whole_stage", "real_work", "drain_pauses", "gpu", "inference", "quantizer", "drift", "training",
+    "logging",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

@@ -77,7 +77,7 @@ def otelcol() -> Path:
     )  # fmt: skip
     if found.returncode == 0:
         return Path(found.stdout.strip())
-    reason = "no collector: build one with `make collector`, or set OTELML_OTELCOL to one"
+    reason = "no collector: build one with `make servers`, or set OTELML_OTELCOL to one"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otelml import settings
+from otelml.export.run_spans import RunSpans
 from otelml.instruments import drain, table, timer
 from otelml.logs import bridge
 from otelml.semconv.conformance import assert_conforms
@@ -122,6 +123,7 @@ def capture(
     about = Resource(dict(resource or {}))
     meter_provider = MeterProvider([reader, *readers], resource=about, views=views, shutdown_on_exit=False)
     tracer_provider = TracerProvider(sampler=sampler, resource=about, shutdown_on_exit=False)
+    tracer_provider.add_span_processor(RunSpans())
     tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
     logger_provider = LoggerProvider(resource=about, shutdown_on_exit=False)
     logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from otelml.semconv import _generated
-from otelml.semconv.codegen import constants, tables
+from otelml.semconv.codegen import constants, functions, tables
 from otelml.semconv.codegen.__main__ import ROOT, main, render_files
 from otelml.semconv.codegen.registry import load
 
 GENERATED = Path("src/otelml/semconv/_generated.py")
+FUNCTIONS = Path("src/otelml/events/_generated.py")
 REGISTRY = Path("src/otelml/semconv/registry")
 PAGES = [f"{name}.md" for name in ("attributes", "events", "metrics", "resource", "spans")]
 
@@ -26,7 +27,9 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the registry and of what is generated from it."""
     for folder in (REGISTRY, Path("docs/reference")):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    shutil.copy(ROOT / GENERATED, tmp_path / GENERATED)
+    for file in (GENERATED, FUNCTIONS):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
     return tmp_path
 
 
@@ -37,7 +40,9 @@ def test_the_command_finds_everything_up_to_date() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("path", [GENERATED, *(Path("docs/reference") / page for page in PAGES)], ids=str)
+@pytest.mark.parametrize(
+    "path", [GENERATED, FUNCTIONS, *(Path("docs/reference") / page for page in PAGES)], ids=str
+)
 def test_an_edited_or_missing_file_is_noticed(
     checkout: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,7 +114,17 @@ def test_the_formatter_leaves_the_module_alone(tmp_path: Path) -> None:
         pytest.skip("ruff is not installed: pip install -e '.[dev]'")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "generated.py").write_text(constants.render(load()))
-    command = [sys.executable, "-m", "ruff", "format", "--check", "--no-cache", "generated.py"]
+    (tmp_path / "functions.py").write_text(functions.render(load()))
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "format",
+        "--check",
+        "--no-cache",
+        "generated.py",
+        "functions.py",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -19,9 +19,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 LAYERS = (
     ("semconv",),
-    ("instruments", "events", "settings"),
+    ("instruments", "events", "settings", "context"),
     ("stages", "logs"),
-    ("inference", "quantizer", "pipeline", "drift", "training", "quality", "gpu"),
+    ("inferences", "quantizer", "pipeline", "drift", "training", "quality", "gpu"),
     ("export", "instrumentation", "resource", "lifecycle", "configurator", "distro", "health"),
     ("analysis", "cli", "shims", "testing"),
 )

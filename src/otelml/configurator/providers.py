@@ -21,6 +21,7 @@ from otelml.export.delivery import log_queue, span_queue
 from otelml.export.files import FileSet
 from otelml.export.periodic import PeriodicReader
 from otelml.export.prometheus import PrometheusEndpoint
+from otelml.export.run_spans import RunSpans
 from otelml.instruments import internal
 from otelml.resource import launch
 from otelml.settings import Problem, Settings, components
@@ -98,6 +99,7 @@ class Builder:
             ),
             **scope_configurator("tracer"),
         )
+        provider.add_span_processor(RunSpans())
         for queue in self._create_ends(decision, self._create_span_queue):
             provider.add_span_processor(queue)
             self.pipeline.exporters.append(queue)

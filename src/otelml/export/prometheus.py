@@ -31,7 +31,9 @@ SCRAPE_TIMEOUT_S = 10.0
 """How long a scrape waits for the one before it."""
 
 _COMPONENT = "export.prometheus"
-_INDEX = b'<!doctype html><title>otelml</title><a href="/metrics">/metrics</a>\n'
+_INDEX = (
+    b'<!doctype html><title>otelml</title><a href="/metrics">/metrics</a> <a href="/healthz">/healthz</a>\n'
+)
 
 
 class PrometheusEndpoint(PrometheusMetricReader):
@@ -236,13 +238,15 @@ def _label_value(value: Any) -> str:
 
 
 def create_app(registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
-    """The WSGI application: `/metrics` with prometheus_client's content negotiation, a page that links to it."""
+    """The WSGI application: `/metrics` with prometheus_client's content negotiation, `/healthz`, a page of links."""
     metrics_app = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "").rstrip("/")
         if path == "/metrics":
             return _answer_scrape(metrics_app, environ, start_response)
+        if path == "/healthz":
+            return _answer_health(start_response)
         if not path:
             return _answer(start_response, "200 OK", _INDEX, "text/html; charset=utf-8")
         return _answer(start_response, "404 Not Found", b"not found; metrics are at /metrics\n")
@@ -259,6 +263,16 @@ def _answer_scrape(
         internal.contain(_COMPONENT, problem, problem.__traceback__)
         message = f"collection failed: {type(problem).__name__}\n".encode()
         return _answer(start_response, "503 Service Unavailable", message)
+
+
+def _answer_health(start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The short form: without asking the network or the driver, as probes come every few seconds."""
+    from otelml import health
+
+    found = health.check(reach=False)
+    status = "503 Service Unavailable" if found.status == "unhealthy" else "200 OK"
+    body = json.dumps({"status": found.status, "reasons": found.reasons, "resources": dict(found.resources)})
+    return _answer(start_response, status, f"{body}\n".encode(), "application/json")
 
 
 def _answer(

@@ -7,7 +7,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otelml import gpu, settings
+from otelml import context, gpu, settings
 from otelml.instruments import drain
 
 
@@ -24,6 +24,8 @@ class GpuInstrumentor(BaseInstrumentor):
         # Without a place for metrics there is no reason to wake up every few seconds.
         if drain.attached_provider() is not None and not in_force.sdk_disabled:
             gpu.start(in_force)
+            context.energy_meter = gpu.energy_meter
 
     def _uninstrument(self, **kwargs: Any) -> None:  # noqa: ARG002 - the base class' signature
+        context.energy_meter = None
         gpu.stop()

@@ -38,6 +38,9 @@ observed: dict[str, Observed] = {}
 on_create: list[Callable[[Any], object]] = []
 """Called with each new instrument, outside the drain's lock; `drain.attach` registers itself here."""
 
+before_drain: list[Callable[[], object]] = []
+"""Called at the beginning of each drain, outside all locks: for what is kept elsewhere until then."""
+
 drain_lock = threading.RLock()
 _create_lock = threading.RLock()
 _active: bool | None = None
@@ -166,6 +169,9 @@ def drain_now(*, everything: bool = False) -> int:
     that the provider's views will ask for are not known; `everything=True` aggregates them too.
     """
     most = 0
+    for hook in before_drain:
+        with internal.guard("drain"):
+            hook()
     for instrument in list(instruments.values()):
         waits = instrument.spec.kind == "histogram" and instrument.sdk is None and not everything
         for bound in instrument.all_series():

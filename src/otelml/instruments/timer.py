@@ -37,10 +37,8 @@ _start_lock = threading.Lock()
 
 def ensure_started() -> None:
     """Start the thread unless it runs. Called when an instrument is made, never on a hot path."""
-    global _thread, _fork_hook  # noqa: PLW0603
-    if not _fork_hook and hasattr(os, "register_at_fork"):
-        _fork_hook = True
-        os.register_at_fork(after_in_child=start_anew)
+    global _thread  # noqa: PLW0603
+    ensure_fork_hook()
     if _thread is not None and _thread.is_alive():
         return
     with _start_lock:
@@ -48,6 +46,14 @@ def ensure_started() -> None:
             _stopping.clear()
             _thread = threading.Thread(target=_run, args=(_stopping,), name="otelml-drain", daemon=True)
             _thread.start()
+
+
+def ensure_fork_hook() -> None:
+    """Have `fork_hooks` called in forked children, also where no instrument was made."""
+    global _fork_hook  # noqa: PLW0603
+    if not _fork_hook and hasattr(os, "register_at_fork"):
+        _fork_hook = True
+        os.register_at_fork(after_in_child=start_anew)
 
 
 def stop() -> None:

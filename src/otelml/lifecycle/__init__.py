@@ -15,6 +15,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from otelml import context
 from otelml.export import quiet
 from otelml.export.flusher import Flusher
 from otelml.instruments import drain, internal
@@ -83,7 +84,9 @@ class _Lifecycle:
         self.settings = settings
         self.silent = False
         self.flusher: Flusher | None = None
-        self.handlers = signals.SignalHandlers(self.flush)
+        self.handlers = signals.SignalHandlers(self.flush, self.note_killed)
+        # How the process is about to end, once it is: "exit" or "killed".
+        self.ending: str | None = None
         self.pid = os.getpid()
 
     def start(self) -> None:
@@ -111,9 +114,16 @@ class _Lifecycle:
 
     def _make_flusher(self) -> Flusher:
         # What stages left for later becomes spans and log records in the drain: it goes first.
-        return Flusher(
-            {"drain": lambda _: drain.drain_now()}, {name: _flush_of(p) for name, p in self._ends()}
-        )
+        return Flusher({"drain": lambda _: self._drain()}, {name: _flush_of(p) for name, p in self._ends()})
+
+    def _drain(self) -> None:
+        if self.ending is not None:
+            context.end_all(self.ending)  # what is open, a run say, is ended, and that is telemetry too
+        drain.drain_now()
+
+    def note_killed(self) -> None:
+        """A signal ends the process after the next flush."""
+        self.ending = "killed"
 
     def _ends(self) -> Iterator[tuple[str, Any]]:
         pipeline = self.pipeline
@@ -168,6 +178,7 @@ class _Lifecycle:
             return
         with internal.guard("lifecycle"):
             internal.run_deferred()
+            self.ending = self.ending or "exit"
             try:
                 unfinished = self.flush(_exit_limit_s(self.settings.exit_timeout_s))
             except KeyboardInterrupt:  # the user is in a hurry

@@ -28,10 +28,14 @@ class SignalHandlers:
 
     Args:
         flush: takes a limit in seconds; must be safe to call whatever the signal interrupted.
+        note_killed: called before it where the signal will end the process; only notes that.
     """
 
-    def __init__(self, flush: Callable[[float], object]) -> None:
+    def __init__(
+        self, flush: Callable[[float], object], note_killed: Callable[[], object] = lambda: None
+    ) -> None:
         self._flush = flush
+        self._note_killed = note_killed
         self._previous: dict[int, Any] = {}
         self._flushing = False
         self._handled: set[int] = set()
@@ -87,6 +91,9 @@ class SignalHandlers:
         self._flushing = True
         try:
             with internal.guard("lifecycle"):
+                # A handler of the user's may let the program go on: a checkpoint, and then the next step.
+                if not callable(self._previous.get(signum, signal.SIG_DFL)):
+                    self._note_killed()
                 self._flush(TIMEOUT_S)
         finally:
             self._flushing = False
@@ -111,6 +118,7 @@ class SignalHandlers:
             if signum in self._handled:
                 return
         with internal.guard("lifecycle"):
+            self._note_killed()
             self._flush(TIMEOUT_S)
         die_of(signum)
 

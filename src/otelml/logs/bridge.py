@@ -17,8 +17,8 @@ from opentelemetry import context as otel_context
 from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLogger, SeverityNumber
 from opentelemetry.context import Context, get_current
 
-from otelml import events
-from otelml.events import own_level
+from otelml.events import emission
+from otelml.events.emission import own_level
 from otelml.instruments import internal
 from otelml.logs import quiet
 from otelml.logs.flat import describe_process
@@ -170,7 +170,7 @@ def install(logger_provider: LoggerProvider, level: int = logging.NOTSET) -> Non
             _active = Bridge(logger_provider, level)
         if _hook is None:
             _put_hook()
-        events.bridged = True
+        emission.bridged = True
 
 
 def uninstall() -> None:
@@ -186,7 +186,7 @@ def uninstall() -> None:
             else:
                 logging.Logger.filter = _hooked_over  # type: ignore[method-assign]
         _hook = None
-        events.bridged = False
+        emission.bridged = False
         describe_process(None)
 
 

@@ -3,7 +3,8 @@
 Alone because the file exporter and `JSONFormatter` come to it from two kinds of records, and readers rely on it.
 
 Keys, where known: `timestamp level logger message event module function line trace_id span_id service run_id rank`,
-then every other attribute under its own name. An attribute whose name is taken gets underscores at its end.
+then every other attribute under its own name, a run's as `experiment`, `epoch` and `step`. An attribute whose name is
+taken gets underscores at its end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from otelml.logs import record as reading
 from otelml.logs.values import free_key, to_attribute
+from otelml.semconv import _generated as semconv
 
 STANDARD_KEYS = frozenset(
     {"timestamp", "level", "logger", "message", "event", "module", "function", "line"}
@@ -28,6 +30,12 @@ _PYTHON_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 _BANDS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # str.splitlines() takes these for ends of lines; JSON does not escape them by itself.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+_PROGRESS = {
+    "experiment": semconv.ML_RUN_EXPERIMENT,
+    "epoch": semconv.ML_TRAINING_EPOCH,
+    "step": semconv.ML_TRAINING_STEP,
+}
 
 _process: dict[str, Any] = {}
 
@@ -55,10 +63,18 @@ def to_flat(data: Any, resource: Any = None) -> dict[str, Any]:
     return _complete(flat, attributes, _attributes_of(resource or getattr(data, "resource", None)))
 
 
-def from_record(record: Any) -> dict[str, Any]:
-    """The flat form of a stdlib `LogRecord`, in the span that is current now."""
-    attributes, event_name = reading.read_attributes(record)
-    trace_id, span_id = _current_span_ids()
+def from_record(
+    record: Any, run: Mapping[str, Any] | None = None, span_context: Any = None
+) -> dict[str, Any]:
+    """The flat form of a stdlib `LogRecord`, in the run and the span that are current now, or were when it was made.
+
+    Args:
+        record: the record.
+        run: attributes of the run then; empty when there was none.
+        span_context: of the span then; an invalid one when there was none.
+    """
+    attributes, event_name = reading.read_attributes(record, run)
+    trace_id, span_id = _span_ids(current_span_context() if span_context is None else span_context)
     flat: dict[str, Any] = {
         "timestamp": iso_timestamp(reading.timestamp_ns(record)),
         "level": record.levelname,
@@ -90,12 +106,21 @@ def _complete(
         "run_id": attributes.pop("ml.run.id", None) or resource.get("ml.run.id"),
         "rank": resource.get("ml.distributed.rank"),
     }
+    _name_progress(attributes)
     known = {key: value for key, value in standard.items() if value is not None}
     overflow = attributes.pop(reading.OVERFLOW, None)
     _add_all(known, attributes)
     if isinstance(overflow, Mapping):
         _add_all(known, overflow)
     return known
+
+
+def _name_progress(attributes: dict[str, Any]) -> None:
+    """The run's experiment, epoch and step under the names that events have for them; an event's own go first."""
+    for name, key in _PROGRESS.items():
+        value = attributes.pop(key, None)
+        if value is not None:
+            attributes.setdefault(name, value)
 
 
 def _add_all(flat: dict[str, Any], attributes: Mapping[str, Any]) -> None:
@@ -136,12 +161,16 @@ def _iso_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def _current_span_ids() -> tuple[str | None, str | None]:
+def current_span_context() -> Any:
+    """That of the current span, which may be an invalid one; None where nobody can have started a span."""
     trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:  # nobody can have started a span
+    return None if trace is None else trace.get_current_span().get_span_context()
+
+
+def _span_ids(context: Any) -> tuple[str | None, str | None]:
+    if context is None or not context.is_valid:
         return None, None
-    context = trace.get_current_span().get_span_context()
-    return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else (None, None)
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
 def dumps(value: Any, indent: int | None = None) -> str:

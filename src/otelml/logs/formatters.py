@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TextIO
 
 from otelml.logs.flat import STANDARD_KEYS, dumps, from_record
+from otelml.logs.levels import EXPERIMENT, METRIC, PROGRESS, RESULT
 from otelml.logs.record import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, read_extras
 from otelml.logs.values import clean_text, to_attribute
 
@@ -23,13 +24,49 @@ MAX_SHOWN = 400
 """Characters of one extra on the console."""
 
 _RESET = "\x1b[0m"
-_COLORS = (
-    (logging.CRITICAL, "\x1b[1;31m"),
-    (logging.ERROR, "\x1b[31m"),
-    (logging.WARNING, "\x1b[33m"),
-    (logging.INFO, "\x1b[32m"),
-    (logging.DEBUG, "\x1b[36m"),
+_RED, _GREEN, _YELLOW, _BLUE, _MAGENTA, _CYAN = (
+    "\x1b[31m",
+    "\x1b[32m",
+    "\x1b[33m",
+    "\x1b[34m",
+    "\x1b[35m",
+    "\x1b[36m",
 )
+COLOR_SCHEMES: dict[str, tuple[tuple[int, str], ...]] = {
+    "default": (
+        (logging.CRITICAL, "\x1b[1;31m"),
+        (logging.ERROR, _RED),
+        (logging.WARNING, _YELLOW),
+        (RESULT, "\x1b[1;32m"),
+        (EXPERIMENT, _MAGENTA),
+        (METRIC, _CYAN),
+        (PROGRESS, _BLUE),
+        (logging.INFO, _GREEN),
+        (logging.DEBUG, _CYAN),
+    ),
+    "dark": (
+        (logging.CRITICAL, "\x1b[1;91m"),
+        (logging.ERROR, "\x1b[91m"),
+        (logging.WARNING, "\x1b[93m"),
+        (RESULT, "\x1b[1;92m"),
+        (EXPERIMENT, "\x1b[95m"),
+        (METRIC, "\x1b[96m"),
+        (PROGRESS, "\x1b[94m"),
+        (logging.INFO, "\x1b[92m"),
+        (logging.DEBUG, "\x1b[96m"),
+    ),
+    # Without yellow, cyan and light green, which nobody can read on white.
+    "light": (
+        (logging.CRITICAL, "\x1b[1;31m"),
+        (logging.ERROR, _RED),
+        (logging.WARNING, _MAGENTA),
+        (RESULT, "\x1b[1;34m"),
+        (PROGRESS, _BLUE),
+        (logging.INFO, "\x1b[30m"),
+        (logging.DEBUG, "\x1b[90m"),
+    ),
+}
+"""Colours by level, from the level on; below the lowest, faint. "dark" and "light" say what the terminal is like."""
 _FAINT = "\x1b[2m"
 _ALWAYS_INCLUDED = STANDARD_KEYS | {EXCEPTION_TYPE, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE}
 
@@ -90,8 +127,12 @@ class ColorFormatter(logging.Formatter):
         fmt, datefmt, style, validate, defaults: as `logging.Formatter`; the line above when not given.
         color: True, False, or "auto": when `stream` is a terminal, unless NO_COLOR or TERM=dumb is set; FORCE_COLOR
             makes it so for any stream.
+        color_scheme: "default", "dark" or "light", the terminal's background.
         show_extra: whether the extras are shown.
         stream: what "auto" looks at; the standard error stream, to which handlers write by default.
+
+    Raises:
+        ValueError: an unknown `color_scheme`.
     """
 
     def __init__(
@@ -103,12 +144,16 @@ class ColorFormatter(logging.Formatter):
         *,
         defaults: Mapping[str, Any] | None = None,
         color: bool | Literal["auto"] = "auto",
+        color_scheme: str = "default",
         show_extra: bool = True,
         stream: TextIO | None = None,
     ) -> None:
         if fmt is None:
             fmt, style, datefmt = TEXT_FORMAT, "%", datefmt or DATE_FORMAT
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
+        if color_scheme not in COLOR_SCHEMES:
+            raise ValueError(f"color_scheme {color_scheme!r} must be one of {', '.join(COLOR_SCHEMES)}")
+        self.color_scheme = color_scheme
         self.color = is_color_wanted(stream or sys.stderr) if color == "auto" else bool(color)
         self.show_extra = show_extra
 
@@ -117,12 +162,16 @@ class ColorFormatter(logging.Formatter):
         shown = record
         if self.color:
             shown = copy.copy(record)  # other handlers get the same record
-            shown.levelname = f"{_color_of(record.levelno)}{record.levelname}{_RESET}"
+            shown.levelname = f"{_color_of(record.levelno, self.color_scheme)}{record.levelname}{_RESET}"
         line = super().formatMessage(shown)
-        extras = describe_extras(record) if self.show_extra else ""
+        extras = self.describe(record) if self.show_extra else ""
         if not extras:
             return line
         return f"{line} {_FAINT}{extras}{_RESET}" if self.color else f"{line} {extras}"
+
+    def describe(self, record: logging.LogRecord) -> str:
+        """What stands behind the line."""
+        return describe_extras(record)
 
 
 class PlainFormatter(ColorFormatter):
@@ -154,11 +203,13 @@ def is_color_wanted(stream: Any, environ: Mapping[str, str] | None = None) -> bo
         return False
 
 
-def describe_extras(record: logging.LogRecord) -> str:
-    """`(elapsed_ms: 0.018, items: 32)`, or nothing."""
+def describe_extras(record: logging.LogRecord, without: tuple[str, ...] = ()) -> str:
+    """`(elapsed_ms: 0.018, items: 32)`, or nothing; those in `without` left out."""
     extras, _ = read_extras(record)
     parts = [
-        f"{key}: {_short(key, value)}" for key, value in extras.items() if not _is_said(value, record.message)
+        f"{key}: {_short(key, value)}"
+        for key, value in extras.items()
+        if key not in without and not _is_said(value, record.message)
     ]
     return f"({', '.join(parts)})" if parts else ""
 
@@ -176,5 +227,5 @@ def _short(key: str, value: Any) -> str:
     return clean_text(text, MAX_SHOWN)
 
 
-def _color_of(level: int) -> str:
-    return next((color for floor, color in _COLORS if level >= floor), _FAINT)
+def _color_of(level: int, scheme: str) -> str:
+    return next((color for floor, color in COLOR_SCHEMES[scheme] if level >= floor), _FAINT)

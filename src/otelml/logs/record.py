@@ -9,9 +9,11 @@ import functools
 import logging
 import os.path
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
-from otelml.events import FIELDS
+from otelml import context
+from otelml.events.emission import FIELDS
 from otelml.logs.values import (
     clean_text,
     describe_exception,
@@ -85,11 +87,20 @@ def _event_name(event: str) -> str:
     return f"ml.{to_attribute(event)}" if event in EVENTS else _clean_name(event)
 
 
-def read_attributes(record: logging.LogRecord) -> tuple[dict[str, Any], str | None]:
-    """OTel attributes of `record` (extras converted, code, exception, thread) and its event name."""
+def read_attributes(
+    record: logging.LogRecord, run: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], str | None]:
+    """OTel attributes of `record` (extras converted, run, code, exception, thread) and its event name.
+
+    `run` is what was said of the run when the record was made; what is said now when it is not given.
+    """
     attributes, event_name = read_extras(record)
     if attributes:
         attributes = _convert_extras(attributes)
+    if run is None and context.opened:
+        run = context.attributes()
+    if run:
+        attributes = {**run, **attributes}  # what the record says itself goes first
     _add_code(record, attributes)
     if record.exc_info or record.exc_text:
         _add_exception(record, attributes)
@@ -123,6 +134,11 @@ def _clean_name(name: object) -> str:
     if type(name) is str and 0 < len(name) <= MAX_NAME and name.isascii():
         return name
     return clean_text(str(to_attribute(name)), MAX_NAME) or "_"
+
+
+def extra_names(given: Mapping[str, Any]) -> tuple[str, ...] | list[str]:
+    """The names in a record's `__dict__` that are none of `logging`'s own."""
+    return () if _STANDARD.issuperset(given) else [name for name in given if name not in _NOT_EXTRA]
 
 
 def _add_code(record: logging.LogRecord, attributes: dict[str, Any]) -> None:
@@ -215,9 +231,12 @@ def module_of(path: str) -> str:
 def severity(level: int) -> int:
     """OTel's severity number (0 to 24) of a stdlib level: ten levels make a band of four numbers.
 
-    https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber; levels under DEBUG are TRACE.
+    https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber; levels under DEBUG are TRACE, of
+    which 5, what most programs that have such a level use, is TRACE itself, the lowest.
     """
     if level <= 0:
         return 0
+    if level < logging.DEBUG:
+        return min(max(level - 4, 1), 4)
     band = min(level // 10, 5)
     return band * 4 + 1 + min(level - band * 10, 3)

@@ -15,6 +15,10 @@ from typing import Literal
 from otelml import settings
 from otelml.logs import quiet
 from otelml.logs.formatters import ColorFormatter, JSONFormatter, PlainFormatter
+from otelml.logs.levels import NAMES
+from otelml.logs.ml_logger import MLLogger, get_logger
+
+__all__ = ["get_logger", "level_number", "quiet_libraries", "set_log_level", "setup_logging"]
 
 CONSOLES = ("color", "plain", "json", "none")
 FORMATS = ("json", "plain")
@@ -45,7 +49,7 @@ def setup_logging(
     max_bytes: int | None = None,
     backup_count: int | None = None,
     quiet: bool = True,
-) -> logging.Logger:
+) -> MLLogger:
     """Give a logger its level, a console handler and, with `output_file`, a rotating file. Returns the logger.
 
     Called again for the same logger it replaces what it set up before; handlers of others stay. A named logger whose
@@ -70,7 +74,7 @@ def setup_logging(
     _check_choice("console", console, CONSOLES)
     _check_choice("format", format, FORMATS)
     file = None if output_file is None else _file_handler(Path(output_file), format, max_bytes, backup_count)
-    logger = logging.getLogger(name)
+    logger = get_logger(name)
     _remove_ours(logger)
     logger.setLevel(number)
     if file is not None:
@@ -80,11 +84,6 @@ def setup_logging(
     if quiet:
         quiet_libraries()
     return logger
-
-
-def get_logger(name: str | None = None) -> logging.Logger:
-    """`logging.getLogger`: plain stdlib loggers are all that is needed for records to be telemetry."""
-    return logging.getLogger(name)
 
 
 def set_log_level(level: int | str, name: str | None = None) -> None:
@@ -130,8 +129,11 @@ def level_number(level: int | str) -> int:
 
 
 def _level_names() -> list[str]:
-    names = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-    return [*names, "or a name given to logging.addLevelName"]
+    standard = {
+        name: logging.getLevelName(name) for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    }
+    known = {**standard, **NAMES}
+    return [*sorted(known, key=lambda name: known[name]), "or a name given to logging.addLevelName"]
 
 
 def _check_choice(parameter: str, value: object, allowed: tuple[str, ...]) -> None:

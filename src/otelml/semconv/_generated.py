@@ -915,6 +915,36 @@ METRIC_ML_QUANTIZER_PERPLEXITY = Metric(
     value_type="double",
     required=(ML_QUANTIZER_NAME,),
 )
+METRIC_ML_RESOURCE_CPU_UTILIZATION = Metric(
+    name="ml.resource.cpu.utilization",
+    kind="gauge",
+    unit="1",
+    brief="Fraction of the CPUs in use, as the program measured it.",
+    value_type="double",
+)
+METRIC_ML_RESOURCE_GPU_MEMORY_USAGE = Metric(
+    name="ml.resource.gpu.memory.usage",
+    kind="gauge",
+    unit="By",
+    brief="Memory of a GPU or another accelerator in use, as the program measured it.",
+    attributes=(ML_GPU_INDEX, ML_DEVICE_NAME),
+    value_type="int",
+)
+METRIC_ML_RESOURCE_GPU_UTILIZATION = Metric(
+    name="ml.resource.gpu.utilization",
+    kind="gauge",
+    unit="1",
+    brief="Fraction of time in which a GPU or another accelerator was busy, as the program measured it.",
+    attributes=(ML_GPU_INDEX, ML_DEVICE_NAME),
+    value_type="double",
+)
+METRIC_ML_RESOURCE_MEMORY_USAGE = Metric(
+    name="ml.resource.memory.usage",
+    kind="gauge",
+    unit="By",
+    brief="Memory in use, as the program measured it.",
+    value_type="int",
+)
 METRIC_ML_SMOOTHING_TRANSITIONS = Metric(
     name="ml.smoothing.transitions",
     kind="counter",
@@ -1324,6 +1354,19 @@ EVENT_NON_FINITE = Event(
         EventField("epoch", "int", "recommended"),
     ),
 )
+EVENT_PROGRESS = Event(
+    name="progress",
+    brief="How far a loop is; said now and then where no bar is drawn.",
+    level="INFO",
+    fields=(
+        EventField("description", "string", "required"),
+        EventField("done", "int", "required"),
+        EventField("total", "int", "recommended"),
+        EventField("rate", "double", "recommended"),
+        EventField("eta_seconds", "double", "recommended"),
+        EventField("metrics", "any", "recommended"),
+    ),
+)
 EVENT_QA_EXCEPTION = Event(
     name="qa_exception",
     brief="A quality check found something in the data.",
@@ -1428,6 +1471,12 @@ EVENT_RUN_START = Event(
         EventField("resumed", "boolean", "recommended"),
     ),
 )
+EVENT_RUN_TAGS = Event(
+    name="run_tags",
+    brief="Tags that a run got after its start.",
+    level="INFO",
+    fields=(EventField("tags", "any", "required"),),
+)
 EVENT_STAGE_COMPLETE = Event(
     name="stage_complete",
     brief="A stage is over.",
@@ -1501,8 +1550,15 @@ EVENT_TRAINING_START = Event(
 SPAN_ML_INFERENCE = Span(
     type="ml.inference",
     brief="An inference request.",
-    attributes=(ML_MODEL_NAME, ML_MODEL_VERSION, ML_DEVICE_NAME, ML_INFERENCE_BATCH_SIZE, ERROR_TYPE),
-    required=(ML_MODEL_NAME,),
+    attributes=(
+        ML_MODEL_NAME,
+        ML_STAGE_KEPT,
+        ML_MODEL_VERSION,
+        ML_DEVICE_NAME,
+        ML_INFERENCE_BATCH_SIZE,
+        ERROR_TYPE,
+    ),
+    required=(ML_MODEL_NAME, ML_STAGE_KEPT),
 )
 SPAN_ML_RUN = Span(
     type="ml.run",
@@ -1576,8 +1632,17 @@ _ATTRIBUTES = (
         ML_DRIFT_METHOD,
         "string",
         "How a drift score is computed.",
-        members=("psi", "js", "ks", "wasserstein", "hellinger", "tv", "chi2"),
-        cardinality=7,
+        members=(
+            "psi",
+            "js",
+            "ks",
+            "wasserstein",
+            "hellinger",
+            "tv",
+            "chi2",
+            "difference",
+        ),
+        cardinality=8,
     ),
     Attribute(ML_EVALUATION_METRIC, "string", "What an evaluation measured.", cardinality=20),
     Attribute(ML_FEATURE_NAME, "string", "Name of a feature of the input.", cardinality=100),
@@ -1735,6 +1800,10 @@ _METRICS = (
     METRIC_ML_QUANTIZER_CODES,
     METRIC_ML_QUANTIZER_ENTROPY_UTILIZATION,
     METRIC_ML_QUANTIZER_PERPLEXITY,
+    METRIC_ML_RESOURCE_CPU_UTILIZATION,
+    METRIC_ML_RESOURCE_GPU_MEMORY_USAGE,
+    METRIC_ML_RESOURCE_GPU_UTILIZATION,
+    METRIC_ML_RESOURCE_MEMORY_USAGE,
     METRIC_ML_SMOOTHING_TRANSITIONS,
     METRIC_ML_STAGE_DURATION,
     METRIC_ML_STAGE_ITEMS,
@@ -1779,6 +1848,7 @@ _EVENTS = (
     EVENT_HEALTH,
     EVENT_METRICS_SUMMARY,
     EVENT_NON_FINITE,
+    EVENT_PROGRESS,
     EVENT_QA_EXCEPTION,
     EVENT_QA_SUMMARY,
     EVENT_QUANTIZER_COLLAPSE,
@@ -1788,6 +1858,7 @@ _EVENTS = (
     EVENT_RUN_PARAMS,
     EVENT_RUN_RESULT,
     EVENT_RUN_START,
+    EVENT_RUN_TAGS,
     EVENT_STAGE_COMPLETE,
     EVENT_STAGE_ERROR,
     EVENT_STAGE_START,

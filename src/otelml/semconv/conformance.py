@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from otelml.semconv._generated import ATTRIBUTES, EVENTS, METRICS, ML_STAGE_KEPT, SPANS
+from otelml.semconv._generated import (
+    ATTRIBUTES,
+    EVENTS,
+    METRICS,
+    ML_MODEL_NAME,
+    ML_RUN_ID,
+    ML_RUN_STATUS,
+    ML_STAGE_KEPT,
+    ML_STAGE_NAME,
+    SPANS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +26,7 @@ ROOTS = ("ml.", "otelml.")
 """What begins so is ours, and has to be declared; other names are somebody else's, and are left alone."""
 
 EVENT_PREFIX = "ml."
-STAGE = "ml.stage"
+STAGE, INFERENCE, RUN = "ml.stage", "ml.inference", "ml.run"
 OVERFLOW = "otel.metric.overflow"
 """Marks the one series that holds what exceeded the cardinality limit, and has no other attributes."""
 
@@ -107,20 +117,31 @@ def _of_point_attributes(spec: Metric, attributes: Mapping[str, Any]) -> Iterato
 
 def _of_span(span: Any) -> Iterator[str]:
     attributes = span.attributes or {}
-    if not any(key.startswith(f"{STAGE}.") for key in attributes):
+    kind = _kind_of_span(span.name, attributes)
+    if kind is None:
         return
-    spec, where = SPANS[STAGE], f"span {span.name!r}"
+    spec, where = SPANS[kind], f"span {span.name!r}"
     for key in spec.required:
         if key not in attributes:
             yield f"{where}: lacks {key}"
     for key, value in attributes.items():
-        if key.startswith(f"{STAGE}.") and key not in spec.attributes:
+        if key.startswith((f"{kind}.", f"{STAGE}.")) and key not in spec.attributes:
             yield f"{where}: attribute {key} is not declared"
         elif key.startswith(ROOTS):
             yield from _of_attribute(where, key, value)
-    kept, members = attributes.get(ML_STAGE_KEPT), ATTRIBUTES[ML_STAGE_KEPT].members
-    if kept is not None and kept not in members:
-        yield f"{where}: {ML_STAGE_KEPT} is {kept!r}, none of {', '.join(map(str, members))}"
+    for key in (ML_STAGE_KEPT, ML_RUN_STATUS):
+        value, members = attributes.get(key), ATTRIBUTES[key].members
+        if value is not None and value not in members:
+            yield f"{where}: {key} is {value!r}, none of {', '.join(map(str, members))}"
+
+
+def _kind_of_span(name: str, attributes: Mapping[str, Any]) -> str | None:
+    """The type of a span of ours: the registry knows it by its name and by what only that type has."""
+    if name.startswith("inference ") and ML_MODEL_NAME in attributes and ML_STAGE_NAME not in attributes:
+        return INFERENCE
+    if name.startswith("run ") and ML_RUN_ID in attributes and ML_STAGE_NAME not in attributes:
+        return RUN
+    return STAGE if any(key.startswith(f"{STAGE}.") for key in attributes) else None
 
 
 # -- events

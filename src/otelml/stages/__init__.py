@@ -138,4 +138,4 @@ def __getattr__(attribute: str) -> Any:
     return chosen
 
 
-settings.change_hooks += [reset, names.clear]
+settings.change_hooks.append(reset)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 from time import perf_counter_ns as _clock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from otelml.instruments import internal, timer
+from otelml.semconv import _generated as semconv
 from otelml.stages import decorators, marks, spans
 from otelml.stages.marks import Cell, TaskMark
 
@@ -22,27 +23,27 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from otelml.stages.names import StageName
+    from otelml.stages.timed import Timed
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _thread = marks.thread
 
 # How an open stage is kept: its start (perf_counter ns), and its mark, or its span with the token of the OTel context.
-_Open = tuple[int, Cell | TaskMark | None, "tuple[Span, Any] | None"]
+Open = tuple[int, Cell | TaskMark | None, "tuple[Span, Any] | None"]
 
 # The start of an object that is open more than once at a time: then all its entries are in `_shared`, and each in
 # the context that it was opened in.
-_SHARED = -1
+SHARED = -1
 _sharing_lock = threading.Lock()
 
 
-class _Entry:
+class Entry:
     """One of several uses of a stage object at a time."""
 
     __slots__ = ("above", "open", "opened", "stage")
 
-    def __init__(self, stage: Stage, opened: _Open, above: _Entry | None) -> None:
+    def __init__(self, stage: Stage, opened: Open, above: Entry | None) -> None:
         self.stage = stage
         self.opened = opened
         self.above = above
@@ -57,10 +58,10 @@ def renew_lock() -> None:
 
 timer.fork_hooks.append(renew_lock)
 
-_entries: ContextVar[_Entry | None] = ContextVar("otelml.stage.entries", default=None)
+_entries: ContextVar[Entry | None] = ContextVar("otelml.stage.entries", default=None)
 
 
-def _entry_of(stage: Stage | None) -> _Entry | None:
+def entry_of(stage: Stage | None) -> Entry | None:
     """The innermost entry of this context that is still open: of `stage`, or of any."""
     entry = _entries.get()
     while entry is not None and not (entry.open and stage in (None, entry.stage)):
@@ -89,16 +90,19 @@ class Stage:
         "name",
     )
 
+    # The attribute of the span that says how many items.
+    _items_key: ClassVar[str] = semconv.ML_STAGE_ITEMS
+
     name: str
     items: int | None
     attributes: dict[str, Any]
-    _state: StageName
+    _state: Timed
     # How it is open; `_start` is None while it is not, and `_span` is only set by the slow path. `_cell` is set if it
     # takes no more than the hot path to close it.
     _start: int | None
     _cell: Cell | None
-    _span: _Open | None
-    _shared: list[_Entry]
+    _span: Open | None
+    _shared: list[Entry]
     _elapsed_ns: int
 
     @property
@@ -160,7 +164,7 @@ class Stage:
         self._keep(self._open())
         return self
 
-    def _open(self) -> _Open:
+    def _open(self) -> Open:
         """Open a stage: with a span where the budget and the stages above allow it, else marked as refused."""
         state, span = self._state, None
         marks.notice_loop()
@@ -183,7 +187,7 @@ class Stage:
         if span is not None:
             spans.end_span(self, span, None)
 
-    def _keep(self, opened: _Open) -> None:
+    def _keep(self, opened: Open) -> None:
         """Keep how this use is open: on the object, or in its context while the object holds another use.
 
         That one may be of another thread or task, or of a recursion; the object goes on like that until all have left.
@@ -192,11 +196,11 @@ class Stage:
             if self._start is None:
                 self._start, self._cell, self._span = opened[0], None, opened
                 return
-            if self._start != _SHARED:
+            if self._start != SHARED:
                 kept = (self._start, self._cell, None) if self._cell is not None else self._span
-                self._shared = [_Entry(self, kept, None)]  # type: ignore[arg-type]  # open, so one of the two
-                self._start, self._cell = _SHARED, None
-            entry = _Entry(self, opened, _entry_of(None))
+                self._shared = [Entry(self, kept, None)]  # type: ignore[arg-type]  # open, so one of the two
+                self._start, self._cell = SHARED, None
+            entry = Entry(self, opened, entry_of(None))
             self._shared.append(entry)
         _entries.set(entry)
 
@@ -211,16 +215,16 @@ class Stage:
             marks.unmark(mark)
         self._finish(start, now - start, span, exc)
 
-    def _take_opened(self) -> _Open | None:
+    def _take_opened(self) -> Open | None:
         if self._start is None:
             return None
-        if self._start != _SHARED:
+        if self._start != SHARED:
             opened = self._span
             self._cell = self._span = self._start = None
             return opened
         with _sharing_lock:
             # What was opened in another context than it is closed in: the oldest.
-            entry = _entry_of(self) or self._shared[0]
+            entry = entry_of(self) or self._shared[0]
             entry.open = False
             self._shared.remove(entry)
             if not self._shared:
@@ -265,6 +269,16 @@ class Stage:
         from otelml import stages
 
         return stages.rebuild, (self.name, self.items, self.attributes, None)
+
+    def _span_name(self) -> str:
+        return self.name
+
+    def _span_identity(self, start_ns: int | None) -> dict[str, Any]:  # noqa: ARG002 - for those that need it
+        """What the registry has on a span of this kind; of the use that began at `start_ns`, if that is over."""
+        known: dict[str, Any] = {semconv.ML_STAGE_NAME: self.name}
+        if self.items is not None:
+            known[self._items_key] = self.items
+        return known
 
     def _log_start(self) -> None:
         """A place for `LoggedStage`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
+from otelml import context as run_context
 from otelml._version import __version__
 from otelml.instruments.attributes import span_value
 from otelml.semconv import _generated as semconv
@@ -17,18 +18,22 @@ if TYPE_CHECKING:
 
     from otelml.stages.core import Stage
 
+# The modules of this package share the private parts of a stage.
+# ruff: noqa: SLF001
+
 
 class LateSpan:
     """The span of a stage that was refused one at its start: made at its end, with its true start, as a leaf."""
 
-    __slots__ = ("attributes", "context", "elapsed_ns", "items", "name", "start_wall_ns")
+    __slots__ = ("attributes", "context", "elapsed_ns", "identity", "name", "start_wall_ns")
 
     def __init__(self, stage: Stage, start_ns: int, elapsed_ns: int) -> None:
         from opentelemetry.context import get_current
 
-        self.name = stage.name
-        self.attributes = dict(stage.attributes)
-        self.items = stage.items
+        self.name = stage._span_name()
+        self.identity = stage._span_identity(start_ns)
+        # Now: the slowest one's span may be made when the run has gone on.
+        self.attributes = _with_run(stage.attributes)
         self.elapsed_ns = elapsed_ns
         self.start_wall_ns = time_ns() - (perf_counter_ns() - start_ns)
         self.context = get_current()
@@ -43,16 +48,20 @@ class LateSpan:
             self.name,
             context=self.context,
             start_time=self.start_wall_ns,
-            attributes=_span_attributes(self.name, self.items, self.attributes, reason),
+            attributes=_span_attributes(self.identity, self.attributes, reason),
         )
         if error is not None:
-            _set_failed(span, error)
+            set_failed(span, error)
         span.end(self.start_wall_ns + self.elapsed_ns)
 
 
 def error_type(error: BaseException) -> str:
     """The value of `error.type`: the qualified class name, without the module for built-in ones."""
-    kind = type(error)
+    return class_name(type(error))
+
+
+def class_name(kind: type) -> str:
+    """The qualified name of a class, without the module for built-in ones."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -80,9 +89,8 @@ def _tracer() -> Any:
 
 def start_span(stage: Stage, reason: str) -> tuple[Span, Any]:
     """A span for `stage`, made current, with the token that takes that back."""
-    span = _tracer().start_span(
-        stage.name, attributes=_span_attributes(stage.name, stage.items, stage.attributes, reason)
-    )
+    attributes = _span_attributes(stage._span_identity(None), _with_run(stage.attributes), reason)
+    span = _tracer().start_span(stage._span_name(), attributes=attributes)
     return span, attach(span)
 
 
@@ -91,16 +99,17 @@ def end_span(stage: Stage, opened: tuple[Span, Any], error: BaseException | None
     span, token = opened
     try:
         if stage.items is not None:
-            span.set_attribute(semconv.ML_STAGE_ITEMS, stage.items)
+            span.set_attribute(stage._items_key, stage.items)
         if error is not None:
-            _set_failed(span, error)
+            set_failed(span, error)
         span.end()
     finally:
-        if token is not None and _is_current(span):
+        if token is not None and is_current(span):
             detach(token)
 
 
-def _set_failed(span: Span, error: BaseException) -> None:
+def set_failed(span: Span, error: BaseException) -> None:
+    """Put `error` on `span`: its event, its status, its `error.type`."""
     from opentelemetry.trace import Status, StatusCode
 
     try:
@@ -113,13 +122,16 @@ def _set_failed(span: Span, error: BaseException) -> None:
     span.set_attribute(semconv.ERROR_TYPE, error_type(error))
 
 
-def _span_attributes(name: str, items: object, attributes: dict[str, Any], reason: str) -> dict[str, Any]:
-    made = {key: span_value(value) for key, value in attributes.items() if value is not None}
-    if items is not None:
-        made[semconv.ML_STAGE_ITEMS] = span_value(items)
-    made[semconv.ML_STAGE_NAME] = name
+def _span_attributes(identity: dict[str, Any], attributes: dict[str, Any], reason: str) -> dict[str, Any]:
+    """What the registry has on a span goes before what the user calls the same."""
+    known = {**attributes, **identity}
+    made = {key: span_value(value) for key, value in known.items() if value is not None}
     made[semconv.ML_STAGE_KEPT] = reason
     return made
+
+
+def _with_run(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {**run_context.attributes(), **attributes} if run_context.opened else dict(attributes)
 
 
 def attach(span: Span) -> Any:
@@ -129,7 +141,7 @@ def attach(span: Span) -> Any:
     return context.attach(trace.set_span_in_context(span))
 
 
-def _is_current(span: Span) -> bool:
+def is_current(span: Span) -> bool:
     """False in another context than the span was attached in, where OpenTelemetry would log a failed detach."""
     from opentelemetry import trace
 

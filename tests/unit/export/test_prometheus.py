@@ -284,3 +284,25 @@ def test_an_exporting_child_serves_at_a_port_of_its_own(served: Served) -> None:
     served.endpoint.collect()
     fork(served, silent=False)
     assert len(served.scrape()["ml_stage_items"].samples) == 1
+
+
+def test_healthz_beside_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short form of the report: 200 unless the program cannot go on like this, then 503."""
+    import json
+
+    from otelml import health
+
+    served = Served()
+    body, headers = served.get("/healthz")
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads(body)["status"] in ("healthy", "degraded")
+    monkeypatch.setattr(health, "check", lambda **_: health.Report("unhealthy", ("the disk is full",)))
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        served.get("/healthz")
+    assert answer.value.code == 503
+    assert json.loads(answer.value.read()) == {
+        "status": "unhealthy",
+        "reasons": ["the disk is full"],
+        "resources": {},
+    }
+    served.endpoint.shutdown()

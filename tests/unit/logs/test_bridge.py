@@ -98,7 +98,8 @@ def test_what_a_record_says(logger: logging.Logger, recorded: Recorded) -> None:
 @pytest.mark.parametrize(
     ("level", "number", "text"),
     [
-        (5, SeverityNumber.TRACE4, "Level 5"),
+        (1, SeverityNumber.TRACE, "Level 1"),
+        (9, SeverityNumber.TRACE4, "Level 9"),
         (10, SeverityNumber.DEBUG, "DEBUG"),
         (20, SeverityNumber.INFO, "INFO"),
         (25, SeverityNumber.INFO4, "Level 25"),

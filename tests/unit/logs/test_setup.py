@@ -130,7 +130,7 @@ def test_bounds_come_from_the_settings(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             {"level": "LOUD"},
-            r"level 'LOUD' must be a number from 0, or one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+            r"level 'LOUD' must be a number from 0, or one of TRACE, DEBUG, INFO, PROGRESS, METRIC, EXPERIMENT",
         ),
         ({"level": "training.log"}, r"level 'training.log' .*; a file goes into output_file="),
         ({"level": -1}, r"level -1 must be"),

@@ -239,7 +239,7 @@ PROMISED_EVENTS = (
     "config fsq_config training_start epoch_complete training_complete fsq_encoding quantizer_collapse clustering "
     "temporal_smoothing qa_exception qa_summary stage_start stage_complete stage_error batch_start batch_complete "
     "metrics_summary run_start run_params run_metrics run_artifact run_result run_end drift_detected drift_cleared "
-    "non_finite gpu_xid gpu_throttled health"
+    "non_finite gpu_xid gpu_throttled health run_tags progress"
 )
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from otelml.semconv.codegen import constants, tables
+from otelml.semconv.codegen import constants, functions, tables
 from otelml.semconv.codegen.registry import RegistryError, load
 
 ROOT = Path(__file__).parents[4]
@@ -22,7 +22,11 @@ def render_files(root: Path) -> dict[Path, str]:
     semconv = root / "src" / "otelml" / "semconv"
     registry = load(semconv / "registry")
     pages = {root / "docs" / "reference" / name: text for name, text in tables.render(registry).items()}
-    return {semconv / "_generated.py": constants.render(registry), **pages}
+    return {
+        semconv / "_generated.py": constants.render(registry),
+        semconv.parent / "events" / "_generated.py": functions.render(registry),
+        **pages,
+    }
 
 
 def find_differences(files: dict[Path, str]) -> list[Path]:

@@ -24,6 +24,7 @@ AREAS = (
     ("Training", "ml.training."),
     ("Clustering, smoothing and data quality", ("ml.clustering.", "ml.smoothing.", "ml.data.")),
     ("GPU", ("hw.", "ml.gpu.")),
+    ("Resources that the program measures", "ml.resource."),
     ("System and process", ("process.", "system.")),
     ("The library itself", "otelml."),
 )

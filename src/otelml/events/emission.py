@@ -1,4 +1,4 @@
-"""Events: log records with a name and typed fields, written through `logging` and checked against the registry.
+"""Writing one event: a log record with a name and fields, through `logging`, checked against the registry.
 
 They need a way of their own to the log bridge: a root logger at WARNING, as it is when nothing was configured, must
 keep them off the user's console and yet not lose them.
@@ -137,7 +137,7 @@ def _add_fields(record: logging.LogRecord, event_name: str, event: str, given: M
 
 def _check_name(name: str) -> None:
     if not all(part.isidentifier() for part in name.split(".")):
-        _complain("name", f"{name!r} is no event name: an identifier, or several joined by dots, is one")
+        complain("name", f"{name!r} is no event name: an identifier, or several joined by dots, is one")
 
 
 def _check_fields(event: Event, given: Mapping[str, Any]) -> None:
@@ -146,14 +146,15 @@ def _check_fields(event: Event, given: Mapping[str, Any]) -> None:
             is_right = _CHECKS.get(field.type)
             if is_right is not None and not is_right(given[field.name]):
                 kind = type(given[field.name]).__name__
-                _complain(
+                complain(
                     "type", f"field {field.name!r} of event {event.name!r} must be {field.type}, not {kind}"
                 )
         elif field.requirement == "required":
-            _complain("missing", f"event {event.name!r} needs the field {field.name!r}")
+            complain("missing", f"event {event.name!r} needs the field {field.name!r}")
 
 
-def _complain(reason: str, problem: str) -> None:
+def complain(reason: str, problem: str) -> None:
+    """Count and say once what is wrong with an event; our own tests hear it as an error."""
     internal.count("errors", "events", reason)
     if internal.raise_errors:
         raise ValueError(problem)

@@ -101,7 +101,7 @@ def test_an_event(exporter: InMemoryLogRecordExporter, console: Console) -> None
     del flat["timestamp"], flat["line"]
     assert flat == {
         "level": "INFO", "logger": "otelml", "message": "my_event", "event": "my_event",
-        "module": "test_events", "function": "test_an_event", "epoch": 3, "loss": 0.5,
+        "module": "test_emission", "function": "test_an_event", "epoch": 3, "loss": 0.5,
     }  # fmt: skip
     assert console.messages == []
 

@@ -1,0 +1,241 @@
+"""How far a run is: its epochs, its steps, the share of the plan that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from time import perf_counter_ns
+from typing import Any
+
+from otelml import events
+from otelml.instruments import internal
+from otelml.training import epochs
+from otelml.training.batches import Count
+from otelml.training.epochs import Epoch
+from otelml.training.journal import Journal, Tags
+from otelml.training.lines import Paces, describe_duration
+from otelml.training.metrics import Where
+from otelml.training.progress import Progress, length_of
+from otelml.training.steps import TRAIN, PhaseSeries, Step, Steps
+from otelml.training.telling import tell
+
+EVAL = "eval"
+
+
+class Course(Journal):
+    """The part of a run that counts."""
+
+    def __init__(
+        self, experiment: str, name: str | None, run_id: str | None, tags: Tags, *, progress: bool
+    ) -> None:
+        super().__init__(experiment, name, run_id, tags)
+        self.shows_progress = progress
+        self.paces = Paces()
+        self._series: dict[str, PhaseSeries] = {}
+        self._phases: list[tuple[object, str]] = []
+        self._epoch: Epoch | None = None
+        self._training_start_ns: int | None = None
+
+    @property
+    def phase(self) -> str:
+        """What the present steps are for: "eval" within steps of that phase, else "train"."""
+        return self._phases[-1][1] if self._phases else TRAIN
+
+    def epochs(self, total: int, *, start: int = 0) -> Iterator[Epoch]:
+        """The epochs from `start` to `total` - 1: `for epoch in run.epochs(10):`.
+
+        Writes `training_start`, `epoch_complete` after each, and `training_complete` (all but the first only if no
+        exception ends it).
+        """
+        return epochs.iterate(self, int(total), int(start))
+
+    def epoch(self) -> Epoch:
+        """The next epoch: 0, 1, ...; the one before is complete. Lasts to the next, or as a `with` block."""
+        return self.set_epoch(0 if self.scope.epoch is None else self.scope.epoch + 1)
+
+    def set_epoch(self, number: int) -> Epoch:
+        """It is epoch `number` now; another one before is complete."""
+        if self._epoch is not None and self._epoch.number == number:
+            return self._epoch
+        with internal.guard("training"):
+            if self._epoch is not None:
+                self.close_epoch(self._epoch, complete=True)
+        return self.open_epoch(int(number), None)
+
+    def step(self, *, samples: int | None = None, tokens: int | None = None) -> Step:
+        """The next step: 0, 1, ... `with run.step(samples=32):` also times it. For loops without `epoch.steps`."""
+        scope = self.scope
+        scope.step = number = 0 if scope.step is None else scope.step + 1
+        series = self.series_of(self.phase)
+        series.add_steps(1)
+        if samples is not None:
+            series.add_samples(samples)
+        if tokens is not None:
+            series.add_tokens(tokens)
+        self.add_done(self.phase, 1, samples or 0, tokens or 0)
+        return Step(self, number)
+
+    def set_step(self, number: int) -> None:
+        """It is step `number` now; those of loops go on after it."""
+        with internal.guard("training"):
+            self.scope.step = int(number)
+
+    def steps(
+        self,
+        loader: Any,
+        *,
+        total: int | None = None,
+        phase: str = TRAIN,
+        samples: int | Count | None = None,
+        tokens: int | Count | None = None,
+        description: str = "steps",
+    ) -> Steps:
+        """As `epoch.steps`, where there are no epochs."""
+        return Steps(
+            self,
+            None,
+            loader,
+            total=total,
+            phase=phase,
+            samples=samples,
+            tokens=tokens,
+            description=description,
+        )
+
+    def progress(
+        self, iterable: Any = None, *, total: int | None = None, description: str = "progress"
+    ) -> Progress:
+        """The progress of any loop: `for x in run.progress(files):`, or `with run.progress(total=n) as p: p.update()`.
+
+        On a terminal a bar, elsewhere a line now and then.
+        """
+        return Progress(
+            self, iterable, total=length_of(iterable) if total is None else total, description=description
+        )
+
+    # -- for the loops
+
+    def series_of(self, phase: str) -> PhaseSeries:
+        """The series of a phase."""
+        found = self._series.get(phase)
+        if found is None:
+            found = self._series[phase] = PhaseSeries(TRAIN if phase == TRAIN else EVAL)
+        return found
+
+    def enter_phase(self, phase: str, loop: object) -> int:
+        """A loop of steps begins; the number of its first one."""
+        self._phases.append((loop, TRAIN if phase == TRAIN else EVAL))
+        return 0 if self.scope.step is None else self.scope.step + 1
+
+    def leave_phase(self, loop: object) -> None:
+        """It is over."""
+        self._phases = [entry for entry in self._phases if entry[0] is not loop]
+
+    def add_done(self, phase: str, steps: int, samples: int, tokens: int) -> None:
+        """Count what a loop did in training."""
+        if phase == TRAIN:
+            self._done["steps"] += steps
+            self._done["samples"] += samples
+            self._done["tokens"] += tokens
+
+    def set_progress(self, epoch: Epoch | None, done: int, total: int | None) -> None:
+        """The share of the planned work that is done, where it is known."""
+        if self.phase != TRAIN or not total or not self.scope.is_open:
+            return
+        share = min(done / total, 1.0)
+        if epoch is not None and epoch.total:
+            share = min((epoch.number + share) / epoch.total, 1.0)
+        self.series_of(TRAIN).progress.set(share)
+
+    def open_epoch(self, number: int, total: int | None) -> Epoch:
+        """An epoch begins."""
+        epoch = self._epoch = Epoch(self, number, total)
+        with internal.guard("training"):
+            self._settle()
+            self.scope.epoch = number
+            self.series_of(TRAIN).epoch.set(number)
+            if self._training_start_ns is None:
+                self._training_start_ns = perf_counter_ns()
+                self._tell_training_start(total)
+        return epoch
+
+    def close_epoch(self, epoch: Epoch, *, complete: bool) -> None:
+        """An epoch is over, or given up."""
+        if self._epoch is not epoch:
+            return
+        self._epoch = None
+        epoch.stop_clock()
+        if complete:
+            self._tell_epoch(epoch)
+
+    def _tell_epoch(self, epoch: Epoch) -> None:
+        self._done["epochs"] += 1
+        epoch.tell()
+
+    def postpone_epoch(self, epoch: Epoch) -> None:
+        """An epoch was left: complete if the run goes on, given up if it fails now."""
+        if self._epoch is epoch:
+            self._epoch = None
+            epoch.stop_clock()
+            self._postponed.append(partial(self._tell_epoch, epoch))
+
+    def end_training(self, *, complete: bool) -> None:
+        """The epochs are over, or left."""
+        if self._training_start_ns is None:
+            return
+        duration_s = (perf_counter_ns() - self._training_start_ns) / 1e9
+        self._training_start_ns = None
+        complete_it = partial(self._tell_training_complete, duration_s)
+        if complete:
+            complete_it()
+        else:
+            self._postponed.append(complete_it)
+
+    def _where_at(self, step: int) -> Where:
+        if not self._phases:
+            self.scope.step = step
+        return super()._where_at(step)
+
+    def renew_lock(self) -> None:
+        """In a forked child: a thread that the fork left behind may hold the old one."""
+        self._metrics.renew_lock()
+
+    def _unset_gauges(self) -> None:
+        self._metrics.unset_gauges()
+        for series in self._series.values():
+            series.epoch.unset()
+            series.progress.unset()
+
+    def _tell_training_start(self, total: int | None) -> None:
+        params = self._params
+        tell(
+            events.training_start,
+            self.fields(),
+            message="training starts",
+            model=_text(params.get("model", params.get("model_name"))),
+            dataset=_text(params.get("dataset")),
+            config_hash=events.config_hash(params) if params else None,
+            seed=_integer(params.get("seed", params.get("random_seed"))),
+            batch_size=_integer(params.get("batch_size")),
+            total_epochs=total,
+        )
+
+    def _tell_training_complete(self, duration_s: float) -> None:
+        latest = self.latest_metrics()
+        tell(
+            events.training_complete,
+            self.fields(),
+            message=f"training complete after {describe_duration(duration_s)}",
+            total_epochs=self._done["epochs"] or None,
+            final_accuracy=latest.get("accuracy", latest.get("val_accuracy")),
+            duration_seconds=duration_s,
+            metrics_summary=self._metrics.summary() or None,
+        )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int else None

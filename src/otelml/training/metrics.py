@@ -1,0 +1,191 @@
+"""The values that a run logs: the latest of each as a gauge, statistics for the summary, and what was not finite."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from otelml import instruments
+from otelml.instruments import internal
+from otelml.logs.values import on_device
+from otelml.semconv import _generated as semconv
+
+MAX_NAMES = 1_000
+"""Names of metrics that a run keeps; values of further ones are counted as dropped."""
+
+_PLAIN = (float, int, str, bool)
+
+MAX_TOLD = 20
+"""`non_finite` events a metric of a run; all values are counted."""
+
+# Names that have a gauge of their own, with the phase that the name says (None: the phase of the moment).
+_OWN_GAUGES = {
+    "loss": (semconv.METRIC_ML_TRAINING_LOSS, None),
+    "train_loss": (semconv.METRIC_ML_TRAINING_LOSS, "train"),
+    "val_loss": (semconv.METRIC_ML_TRAINING_LOSS, "eval"),
+    "eval_loss": (semconv.METRIC_ML_TRAINING_LOSS, "eval"),
+    "lr": (semconv.METRIC_ML_TRAINING_LEARNING_RATE, None),
+    "learning_rate": (semconv.METRIC_ML_TRAINING_LEARNING_RATE, None),
+    "grad_norm": (semconv.METRIC_ML_TRAINING_GRADIENT_NORM, None),
+    "gradient_norm": (semconv.METRIC_ML_TRAINING_GRADIENT_NORM, None),
+}
+
+
+class Where(NamedTuple):
+    """Where in the run a value was logged."""
+
+    phase: str
+    epoch: int | None
+    step: int | None
+
+
+class Series:
+    """One metric of a run in one phase: its gauge, and what was seen of it."""
+
+    __slots__ = ("count", "finite", "gauge", "last", "max", "min", "name", "set", "told", "total")
+
+    def __init__(self, name: str, phase: str) -> None:
+        self.name = name
+        self.gauge = _bind(name, phase)
+        self.set: Callable[[float], None] = self.gauge.set
+        self.count = self.told = 0
+        self.finite = True
+        self.last: float | None = None
+        self.min, self.max, self.total = math.inf, -math.inf, 0.0
+
+    def summary(self) -> dict[str, float | int | None]:
+        """`last`, `min`, `max`, `mean` and `count` of the finite values; `last` is None if it was none."""
+        if not self.count:
+            return {"count": 0, "last": None}
+        mean = self.total / self.count
+        last = self.last if self.finite else None
+        return {"count": self.count, "last": last, "min": self.min, "max": self.max, "mean": mean}
+
+
+def _bind(name: str, phase: str) -> Any:
+    spec, own_phase = _OWN_GAUGES.get(name, (None, None))
+    if spec is None:
+        return instruments.gauge(semconv.METRIC_ML_TRAINING_METRIC).bind({semconv.ML_METRIC_NAME: name})
+    return instruments.gauge(spec).bind({semconv.ML_TRAINING_PHASE: own_phase or phase})
+
+
+class Metrics:
+    """All of a run's. `tell` is called with a name, a value that is not finite (the first of an episode), and where."""
+
+    def __init__(self, tell: Callable[[str, float, Where], object]) -> None:
+        self._tell = tell
+        self._series: dict[tuple[str, str], Series] = {}
+        self._lock = threading.Lock()
+
+    def renew_lock(self) -> None:
+        """In a forked child: a thread that the fork left behind may hold the old one."""
+        self._lock = threading.Lock()
+
+    def take(self, metrics: Mapping[Any, Any], where: Where) -> dict[str, Any]:
+        """Record the numbers in `metrics`; all of them by name, numbers as plain ones, the rest as it is."""
+        taken: dict[str, Any] = {}
+        for given, value in metrics.items():
+            name = given if type(given) is str else str(given)
+            number = value if type(value) is float else read_number(value)
+            taken[name] = value if number is None else number
+            if number is not None:
+                self._record(name, number, where)
+        return taken
+
+    def _record(self, name: str, number: float, where: Where) -> None:
+        series = self._series.get((name, where.phase)) or self._new(name, where.phase)
+        if series is None:
+            internal.count("dropped", "training", "too_many_metrics")
+        elif math.isfinite(number):
+            with self._lock:
+                series.count += 1
+                series.total += number
+                series.last = number
+                if number < series.min:  # noqa: PLR1730 - `min` and `max` would cost more than the rest
+                    series.min = number
+                if number > series.max:  # noqa: PLR1730 - same
+                    series.max = number
+            series.finite = True
+            series.set(number)
+        else:
+            self._record_non_finite(series, number, where)
+
+    def _new(self, name: str, phase: str) -> Series | None:
+        if len(self._series) >= MAX_NAMES:
+            return None
+        return self._series.setdefault((name, phase), Series(name[:256], phase))
+
+    def _record_non_finite(self, series: Series, number: float, where: Where) -> None:
+        """Count each; tell the first of an episode. The gauge is absent, not frozen at its last good value."""
+        counter = instruments.counter(semconv.METRIC_ML_TRAINING_NON_FINITE)
+        counter.add(1, {semconv.ML_METRIC_NAME: series.name})
+        series.gauge.unset()
+        with self._lock:
+            tell = series.finite and series.told < MAX_TOLD
+            series.finite = False
+            series.told += tell
+        if tell:
+            self._tell(series.name, number, where)
+
+    def latest(self) -> dict[str, float]:
+        """The last value of each name, of those whose last one was finite."""
+        return {
+            series.name: series.last
+            for series in list(self._series.values())
+            if series.finite and series.last is not None
+        }
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Statistics by name; `name (eval)` where one name was logged in both phases."""
+        found: dict[str, dict[str, Any]] = {}
+        for (name, phase), series in list(self._series.items()):
+            found[name if name not in found else f"{name} ({phase})"] = series.summary()
+        return found
+
+    def unset_gauges(self) -> None:
+        """The run is over: its gauges are absent."""
+        for series in list(self._series.values()):
+            series.gauge.unset()
+
+
+def read_number(value: Any) -> float | int | None:
+    """A plain number for a number of Python, numpy or a one-element array; None for everything else."""
+    kind = type(value)
+    if kind is float or kind is int:
+        return value if kind is float or abs(value) < 2**63 else None
+    if kind is bool or isinstance(value, (str, bytes)):
+        return None
+    try:
+        number = value.item() if hasattr(kind, "item") else float(value)
+    except Exception:  # noqa: BLE001 - arrays of several elements, objects that are no numbers at all
+        return None
+    return number if type(number) in (int, float) else None
+
+
+def is_waiting(metrics: Mapping[Any, Any]) -> bool:
+    """Whether a value lives on an accelerator: reading it would make the training wait."""
+    for value in metrics.values():  # noqa: SIM110 - a generator costs more than the checks
+        if type(value) not in _PLAIN and on_device(value):
+            return True
+    return False
+
+
+def copy_on_device(metrics: Mapping[Any, Any]) -> dict[Any, Any]:
+    """`metrics` with copies of what lives on a device, made there without waiting: the loop may go on changing them."""
+    return {name: _copy(value) if on_device(value) else value for name, value in metrics.items()}
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if hasattr(value, "detach") else value
+
+
+def describe(metrics: Mapping[str, Any], limit: int = 6) -> str:
+    """`loss 0.1234, accuracy 0.9`: the first `limit` numbers, for people."""
+    shown = [
+        f"{name} {number:.4g}"
+        for name, value in metrics.items()
+        if (number := read_number(value)) is not None
+    ]
+    return ", ".join(shown[:limit])
