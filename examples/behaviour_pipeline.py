@@ -1,19 +1,18 @@
 """Behaviour from handwritten digits: a plain machine-learning program, from raw images to served predictions.
 
-Telemetry takes two things here: `otelml.stage` around the pieces of work worth timing, and the standard
-`logging` module with an event name in `extra`. Nothing else in this file knows where either goes.
+Telemetry is a line where something is known: a stage around work worth timing, a training run, an inference, the codes
+of a quantizer, what a check has found. Nothing in this file knows where any of it goes.
 
     python examples/behaviour_pipeline.py                             # just the program
     opentelemetry-instrument python examples/behaviour_pipeline.py    # the same, recorded
 
 The data come with scikit-learn. A recording is a live sequence of digits in which one digit lasts for a while,
-as a behaviour does, before another takes its place.
+as a behaviour does, before another takes its place. Half-way the camera moves, which is there to be found.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 import otelml
+from otelml import events, pipeline, quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-log = logging.getLogger("behaviour")
+classify = otelml.inference("digits", version="1", device="cpu")
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,15 @@ class FiniteScalarQuantizer:
         self.scale = scale
         self.steps = np.array(levels) - 1
         self.radix = np.cumprod((1, *levels[:-1]))
-        self.codebook_size = int(np.prod(levels))
+        self.codebook = otelml.Quantizer("behaviour_fsq", levels=levels, window=4800)
 
     @otelml.stage("quantize")
     def encode(self, latent: Floats) -> Ints:
         """Codes in 0..codebook_size-1 for latents (n, len(levels))."""
         squashed = (np.tanh(latent / self.scale) + 1.0) / 2.0
-        return (np.rint(squashed * self.steps).astype(np.int64) * self.radix).sum(axis=1)
-
-    def health(self, codes: Ints) -> tuple[float, float]:
-        """Perplexity of the codes (1 .. codebook_size), and the share of the codebook that they use."""
-        counts = np.unique(codes, return_counts=True)[1]
-        share = counts / len(codes)
-        return float(np.exp(-(share * np.log(share)).sum())), len(counts) / self.codebook_size
+        codes = (np.rint(squashed * self.steps).astype(np.int64) * self.radix).sum(axis=1)
+        self.codebook.observe(codes)
+        return codes
 
 
 class SoftmaxClassifier:
@@ -127,19 +123,46 @@ class SoftmaxClassifier:
         return float(-np.log(probabilities[np.arange(len(y)), y]).mean())
 
 
+def batches(x: Floats, y: Ints, size: int, rng: np.random.Generator) -> Iterator[tuple[Floats, Ints]]:
+    """Everything once, in random order: at least `size` at a time."""
+    for rows in np.array_split(rng.permutation(len(x)), len(x) // size):
+        yield x[rows], y[rows]
+
+
 def train_classifier(x: Floats, y: Ints, config: Config, rng: np.random.Generator) -> SoftmaxClassifier:
-    """Train on fused frames; one event an epoch."""
+    """Train on fused frames: a run with its epochs and steps, each step timed apart from the wait for its batch."""
     model = SoftmaxClassifier(x.shape[1], 10, config.learning_rate)
-    log.info("Training on %d frames", len(x), extra={"event": "training_start", "samples": len(x)})
-    for epoch in range(1, config.epochs + 1):
-        with otelml.stage("train_epoch", items=len(x), epoch=epoch):
-            batches = np.array_split(rng.permutation(len(x)), len(x) // config.batch_size)
-            loss = float(np.mean([model.step(x[rows], y[rows]) for rows in batches]))
-        accuracy = float((model.predict(x).argmax(axis=1) == y).mean())
-        fields = {"event": "epoch_complete", "epoch": epoch, "loss": loss, "accuracy": accuracy}
-        log.info("Epoch %d: loss %.3f, accuracy %.3f", epoch, loss, accuracy, extra=fields)
-    log.info("Trained", extra={"event": "training_complete", "epochs": config.epochs})
+    with otelml.run("behaviour", "softmax", params=asdict(config), tags={"data": "digits"}) as run:
+        for epoch in run.epochs(config.epochs):
+            losses = [model.step(*batch) for batch in epoch.steps(batches(x, y, config.batch_size, rng))]
+            accuracy = float((model.predict(x).argmax(axis=1) == y).mean())
+            learning = {"learning_rate": config.learning_rate}
+            epoch.update({"loss": float(np.mean(losses)), "accuracy": accuracy, **learning})
+        run.result("accuracy", accuracy, samples=len(x))
     return model
+
+
+def describe(images: Floats, features: Floats, odds: Floats, targets: Ints) -> dict[str, Floats]:
+    """What is watched for drift, a row for each frame: the input, its embedding, and how sure and how right we are."""
+    return {
+        "brightness": images.mean(axis=(1, 2)),
+        "embedding": features,
+        "confidence": odds.max(axis=1),
+        "accuracy": (odds.argmax(axis=1) == targets).astype(float),
+    }
+
+
+@otelml.stage("fit_drift")
+def fit_drift(known: dict[str, Floats]) -> otelml.DriftMonitor:
+    """A monitor that compares with the training images.
+
+    A recording has some two dozen bouts, so its share of each digit is not theirs. That alone makes a PSI of up to
+    0.17 in ten bins, in a hundred recordings of other seeds; the threshold is above it.
+    """
+    kinds = {"confidence": "confidence", "accuracy": "performance"}
+    reference = otelml.DriftReference.fit(known, kinds=kinds, bins=10)
+    threshold = {"psi": 0.2, "difference": 0.1}
+    return otelml.DriftMonitor(reference, model="digits", threshold=threshold, patience=2)
 
 
 @dataclass
@@ -150,24 +173,31 @@ class Models:
     quantizer: FiniteScalarQuantizer
     clusters: GaussianMixture
     classifier: SoftmaxClassifier
+    drift: otelml.DriftMonitor
 
 
 @otelml.stage("fit")
 def fit(images: Floats, targets: Ints, config: Config, rng: np.random.Generator) -> Models:
     """Encoder, quantizer, clusters and classifier from the training images."""
+    quality.inspect(images, severity="error")
     fused = fuse(images)
     encoder = PCA(config.embedding_dim, random_state=config.seed).fit(fused)
     features = encoder.transform(fused)
     quantizer = FiniteScalarQuantizer(config.fsq_levels, features[:, : len(config.fsq_levels)].std(axis=0))
-    fields = {"event": "fsq_config", "levels": config.fsq_levels, "codebook_size": quantizer.codebook_size}
-    log.info("FSQ levels %s: %d codes", config.fsq_levels, quantizer.codebook_size, extra=fields)
+    events.fsq_config(levels=config.fsq_levels, embedding_dim=config.embedding_dim)
     with otelml.stage("fit_clusters", items=len(features)) as timed:
         clusters = GaussianMixture(config.clusters, n_init=8, reg_covar=1e-4, random_state=config.seed)
         labels = clusters.fit_predict(features)
-    silhouette = float(silhouette_score(features, labels))
-    fields = {"event": "clustering", "k_clusters": config.clusters, "silhouette_score": silhouette}
-    log.info("Clustered in %.1f s, silhouette %.2f", timed.duration_s, silhouette, extra=fields)
-    return Models(encoder, quantizer, clusters, train_classifier(fused, targets, config, rng))
+    pipeline.clustering(
+        algorithm="gmm",
+        k_clusters=config.clusters,
+        n_samples=len(features),
+        silhouette_score=float(silhouette_score(features, labels)),
+        duration_s=timed.duration_s,
+    )
+    classifier = train_classifier(fused, targets, config, rng)
+    drift = fit_drift(describe(images, features, classifier.predict(fused), targets))
+    return Models(encoder, quantizer, clusters, classifier, drift)
 
 
 def record(images: Floats, targets: Ints, config: Config, rng: np.random.Generator) -> tuple[Floats, Ints]:
@@ -195,16 +225,20 @@ def live_batches(frames: int, config: Config) -> Iterator[slice]:
 
 
 @otelml.stage("serve_batch")
-def serve_batch(images: Floats, models: Models) -> tuple[Ints, Ints, Ints]:
-    """Codes, cluster labels and predicted digits of one batch of frames."""
+def serve_batch(images: Floats, models: Models) -> tuple[Floats, Ints, Ints, Floats]:
+    """Features, codes, cluster labels and class probabilities of one batch of frames."""
     fused = fuse(images)
     with otelml.stage("encode", items=len(fused)):
         features = models.encoder.transform(fused)
     codes = models.quantizer.encode(features[:, : len(models.quantizer.steps)])
     with otelml.stage("cluster", items=len(features)):
         labels = models.clusters.predict(features)
-    with otelml.stage("classify", items=len(fused)):
-        return codes, labels, models.classifier.predict(fused).argmax(axis=1)
+    with classify as request:
+        odds = models.classifier.predict(fused)
+        request.batch(len(odds))
+        request.confidence(odds.max(axis=1))
+        request.predicted(odds.argmax(axis=1))
+    return features, codes, labels, odds
 
 
 @otelml.stage("smooth")
@@ -228,37 +262,50 @@ def smooth(labels: Ints, window_size: int, min_dwell: int) -> Ints:
 
 def serve_recording(number: int, images: Floats, targets: Ints, models: Models, config: Config) -> None:
     """Serve one recording batch by batch; a batch that cannot be used is dropped and said, the rest goes on."""
-    served, answers = [], []
+    served = []
+    events.batch_start(batch_size=len(images), input_shape=images.shape, recording=number)
     for batch in live_batches(len(images), config):
         try:
-            served.append(serve_batch(images[batch], models))
-            answers.append(targets[batch])
+            served.append((images[batch], targets[batch], *serve_batch(images[batch], models)))
         except ValueError as error:
-            fields = {"event": "qa_exception", "check": "finite_pixels", "affected_rows": 1}
-            log.warning("Batch at frame %d dropped: %s", batch.start, error, extra=fields)
-    codes, labels, predicted = (np.concatenate(part) for part in zip(*served, strict=True))
-    with otelml.stage("postprocess", items=len(labels)):
-        perplexity, usage = models.quantizer.health(codes)
+            dropped = len(images[batch])
+            quality.issue("finite_pixels", "warning", dropped, len(images), str(error), action="dropped")
+    parts = (np.concatenate(part) for part in zip(*served, strict=True))
+    frames, answers, features, codes, labels, odds = parts
+    with otelml.stage("postprocess", items=len(labels)) as timed:
         smoothed = smooth(labels, config.window_size, config.min_dwell)
-        before, after = (int(np.count_nonzero(np.diff(sequence))) for sequence in (labels, smoothed))
-        accuracy = float((predicted == np.concatenate(answers)).mean())
-    fields = {"event": "fsq_encoding", "perplexity": perplexity, "code_usage_percent": 100 * usage}
-    log.info("Recording %d: code perplexity %.0f", number, perplexity, extra=fields)
-    fields = {"event": "temporal_smoothing", "transitions_before": before, "transitions_after": after}
-    log.info("Recording %d: %d of %d transitions are left", number, after, before, extra=fields)
-    fields = {"event": "batch_complete", "batch_size": len(labels), "accuracy": accuracy}
-    log.info("Recording %d: accuracy %.3f", number, accuracy, extra=fields)
+        before, after = (pipeline.count_transitions(sequence) for sequence in (labels, smoothed))
+        accuracy = float((odds.argmax(axis=1) == answers).mean())
+        models.drift.observe(describe(frames, features, odds, answers))
+        models.drift.close_window()  # a recording is a window
+    stats = models.quantizer.codebook.stats()
+    print(f"Recording {number:2}: accuracy {accuracy:.3f}, {after} of {before} transitions left")
+    if stats is not None:  # enough codes to say
+        events.fsq_encoding(batch_size=len(codes), perplexity=stats.perplexity, usage=stats.code_utilization)
+    pipeline.temporal_smoothing(
+        policy="median_hysteresis",
+        min_dwell=config.min_dwell,
+        window_size=config.window_size,
+        transitions_before=before,
+        transitions_after=after,
+    )
+    otelml.record_evaluation("digits", accuracy=accuracy)
+    events.batch_complete(
+        batch_size=len(labels), unique_labels=len(set(smoothed)), processing_time=timed.duration_s
+    )
 
 
 def run(config: Config) -> None:
     """Train on one part of the digits, then serve recordings made of the rest; half-way the camera moves."""
     rng = np.random.default_rng(config.seed)
-    log.info("Seed %d", config.seed, extra={"event": "config", **asdict(config)})
+    events.config(config=config, model_name="softmax", random_seed=config.seed)
     digits = load_digits()
     train, rest = np.split(rng.permutation(len(digits.images)), [config.train_size])
     models = fit(digits.images[train], digits.target[train], config, rng)
     for number in range(config.recordings):
         frames, answers = record(digits.images[rest], digits.target[rest], config, rng)
+        if number == config.recordings // 2:
+            events.emit("camera_moved", recording=number)  # an event of our own
         if number >= config.recordings // 2:
             frames = move_camera(frames, rng)
         if number == 0:
@@ -271,12 +318,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Find behaviour in recordings made of handwritten digits.")
     parser.add_argument("--recordings", type=int, default=Config.recordings, help="how many to serve")
     config = Config(recordings=parser.parse_args().recordings)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         with threadpool_limits(1):  # the matrices are so small that a second core only makes them slower
             run(config)
     except KeyboardInterrupt:
-        log.warning("Interrupted")
+        print("Interrupted", file=sys.stderr)
         return 130
     return 0
 

@@ -9,6 +9,7 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Scrape = dict[str, list[tuple[dict[str, str], float]]]
+
+
 class MissingTelemetryError(Exception):
     """Something that the library promises was not there."""
+
+
+@dataclass
+class Observed:
+    """What was seen while the program ran."""
+
+    url: str = ""
+    folder: Path | None = None
+    began_at_s: float = 0.0
+    scrapes: list[tuple[float, str]] = field(default_factory=list)
+    cpu_s: float = 0.0
+    peak_rss: int = 0
+    wall_s: float = 0.0
 
 
 @dataclass
@@ -38,36 +55,64 @@ class Stage:
         return self.buckets[math.inf]
 
 
-def read_stages(text: str) -> dict[str, Stage]:
-    """Stages by name from a scrape in Prometheus' text format, summed over all other labels."""
-    stages: dict[str, Stage] = defaultdict(Stage)
+def read_scrape(text: str) -> Scrape:
+    """Each series of a scrape in Prometheus' text format, by the name of its samples: labels and value."""
+    samples: Scrape = defaultdict(list)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            stage = stages[sample.labels["ml_stage_name"]] if "ml_stage_name" in sample.labels else Stage()
-            if sample.name == "ml_stage_duration_seconds_bucket":
-                stage.buckets[float(sample.labels["le"])] += sample.value
-            elif sample.name == "ml_stage_duration_seconds_sum":
-                stage.sum_s += sample.value
-            elif sample.name == "ml_stage_duration_seconds_count" and sample.labels.get("error_type"):
-                stage.failed += sample.value
-            elif sample.name == "ml_stage_items_total":
-                stage.items += sample.value
+            samples[sample.name].append((sample.labels, sample.value))
+    return dict(samples)
+
+
+def read_values(scrape: Scrape, name: str, **labels: str) -> list[tuple[dict[str, str], float]]:
+    """The series of a name that have these labels; an error where there is none."""
+    found = [one for one in scrape.get(name, ()) if labels.items() <= one[0].items()]
+    if not found:
+        raise MissingTelemetryError(f"no {name}{labels or ''} at the endpoint")
+    return found
+
+
+def read_value(scrape: Scrape, name: str, **labels: str) -> float:
+    """Their sum."""
+    return sum(value for _, value in read_values(scrape, name, **labels))
+
+
+def read_buckets(scrape: Scrape, name: str, **labels: str) -> dict[float, float]:
+    """Cumulative counts of a histogram by upper bound, summed over all series that have these labels."""
+    buckets: dict[float, float] = defaultdict(float)
+    for found, value in read_values(scrape, f"{name}_bucket", **labels):
+        buckets[float(found["le"])] += value
+    return dict(buckets)
+
+
+def read_stages(scrape: Scrape) -> dict[str, Stage]:
+    """Stages by name, summed over all other labels."""
+    stages: dict[str, Stage] = defaultdict(Stage)
+    for labels, value in scrape.get("ml_stage_duration_seconds_bucket", ()):
+        stages[labels["ml_stage_name"]].buckets[float(labels["le"])] += value
+    for labels, value in scrape.get("ml_stage_duration_seconds_sum", ()):
+        stages[labels["ml_stage_name"]].sum_s += value
+    for labels, value in scrape.get("ml_stage_duration_seconds_count", ()):
+        if labels.get("error_type"):
+            stages[labels["ml_stage_name"]].failed += value
+    for labels, value in scrape.get("ml_stage_items_total", ()):
+        stages[labels["ml_stage_name"]].items += value
     return dict(stages)
 
 
-def read_gpus(text: str) -> dict[str, dict[str, float | str]]:
-    """GPUs by `hw_id` from a scrape: name and state, and of each series that one GPU has once its value by name."""
+def read_gpus(scrape: Scrape) -> dict[str, dict[str, float | str]]:
+    """GPUs by `hw_id`: name and state, and of each series that one GPU has once its value by name."""
     gpus: dict[str, dict[str, float | str]] = defaultdict(dict)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if "hw_id" not in sample.labels or sample.name == "ml_gpu_collect_errors_total":
-                continue
-            gpu = gpus[sample.labels["hw_id"]]
-            gpu["name"] = sample.labels.get("hw_name", "")
-            if sample.labels.get("hw_gpu_task", "general") == "general":
-                gpu.setdefault(sample.name, sample.value)
-            if sample.name == "hw_status" and sample.value == 1:
-                gpu["state"] = sample.labels["hw_state"]
+    series = ((name, *one) for name, found in scrape.items() for one in found if "hw_id" in one[0])
+    for name, labels, value in series:
+        if name == "ml_gpu_collect_errors_total":
+            continue
+        gpu = gpus[labels["hw_id"]]
+        gpu["name"] = labels.get("hw_name", "")
+        if labels.get("hw_gpu_task", "general") == "general":
+            gpu.setdefault(name, value)
+        if name == "hw_status" and value == 1:
+            gpu["state"] = labels["hw_state"]
     return dict(gpus)
 
 
@@ -96,6 +141,19 @@ def read_lines(folder: Path, kind: str) -> list[Any]:
     if not lines:
         raise MissingTelemetryError(f"no {kind} in {folder}")
     return lines
+
+
+def to_seconds(timestamp: str) -> float:
+    """Seconds since 1970 of a timestamp in UTC."""
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def read_events(records: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The log records of one event, with `at_s`, their time in seconds since 1970; an error where there is none."""
+    found = [record for record in records if record.get("event") == name]
+    if not found:
+        raise MissingTelemetryError(f"no event {name} among the log records")
+    return [{**record, "at_s": to_seconds(record["timestamp"])} for record in found]
 
 
 def read_attributes(item: dict[str, Any]) -> dict[str, Any]:
