@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,16 @@ def emit_change(change: Change, label: Label, method: str, score: Score, windows
             "observations": round(score.n) or None,
         },
         message=f"{label.feature or drift_kind(label.kind)} {verb} its reference: {said}",
+        stacklevel=_depth_of_caller(),
     )
+
+
+def _depth_of_caller() -> int:
+    """How far above `emit_change` the program is, whose line found the change."""
+    frame, depth = sys._getframe(1), 1  # noqa: SLF001 - as `logging` finds the caller
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("otelml."):
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def _has_room(instrument: Any, wanted: list[dict[str, Any]], feature: str | None) -> bool:

@@ -57,7 +57,8 @@ class PrometheusEndpoint(PrometheusMetricReader):
         *,
         promoted: Collection[str] = PROMOTED_RESOURCE_ATTRIBUTES,
     ) -> None:
-        self.registry = ScrapeRegistry()
+        # While the program starts there is no provider yet, and while it ends no more.
+        self.registry = ScrapeRegistry(lambda: self._collect is None or self._resource is not None)
         super().__init__(
             disable_target_info=True,  # it would keep the parent's in a forked child
             scope_info_enabled=False,
@@ -164,8 +165,9 @@ class ScrapeRegistry(CollectorRegistry):
     OTel's collector passes what it collected through a queue that two scrapes at once would share.
     """
 
-    def __init__(self, *, leftovers: bool = False) -> None:
+    def __init__(self, is_amiss: Callable[[], bool] = lambda: False, *, leftovers: bool = False) -> None:
         super().__init__()
+        self._is_amiss = is_amiss
         self._collectors: list[Collector] = []
         self._one_at_a_time = threading.Lock()
         self._scraping_thread: int | None = None
@@ -177,7 +179,11 @@ class ScrapeRegistry(CollectorRegistry):
         self._collectors.append(collector)
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics. Raises TimeoutError when the scrape before takes too long."""
+        """All metrics. Raises TimeoutError when the scrape before takes too long.
+
+        Raises RuntimeError when there is nothing and should be, as `is_amiss` says: to Prometheus an empty page is a
+        scrape that went well, after which every series is stale.
+        """
         if not self._one_at_a_time.acquire(timeout=SCRAPE_TIMEOUT_S):
             raise TimeoutError("another scrape is still being answered")
         try:
@@ -185,10 +191,13 @@ class ScrapeRegistry(CollectorRegistry):
             if self._leftovers:
                 list(super().collect())
                 self._leftovers = False
-            return list(super().collect())
+            found = list(super().collect())
         finally:
             self._scraping_thread = None
             self._one_at_a_time.release()
+        if not found and self._is_amiss():
+            raise RuntimeError("nothing was collected")
+        return found
 
     def is_scraping(self) -> bool:
         """Whether this thread is inside `collect`."""
@@ -200,7 +209,7 @@ class ScrapeRegistry(CollectorRegistry):
 
     def renewed(self) -> ScrapeRegistry:
         """For a forked child: the same collectors under new locks; a scrape cut off by the fork is thrown away."""
-        fresh = type(self)(leftovers=True)
+        fresh = type(self)(self._is_amiss, leftovers=True)
         for collector in self._collectors:
             fresh.register(collector)
         return fresh

@@ -42,6 +42,8 @@ def issue(  # noqa: PLR0917 - in the order in which one says it
     """
     with internal.guard("quality"):
         _count(check, action, affected_rows)
+        # It is a warning by default, and so on many consoles: its name alone would say nothing there.
+        more.setdefault("message", _describe(check, affected_rows, total_rows, details, action))
     events.qa_exception(
         check=check,
         severity=severity,
@@ -52,6 +54,15 @@ def issue(  # noqa: PLR0917 - in the order in which one says it
         stacklevel=stacklevel + 1,
         **more,
     )
+
+
+def _describe(
+    check: str, affected: int | None, total: int | None, details: str | None, action: str | None
+) -> str:
+    rows = (
+        None if affected is None else f"{affected} rows" if total is None else f"{affected} of {total} rows"
+    )
+    return f"{check}: " + ", ".join(filter(None, (details, rows, action)))
 
 
 def summary(

@@ -305,4 +305,26 @@ def test_healthz_beside_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
         "reasons": ["the disk is full"],
         "resources": {},
     }
+    answer.value.close()
+    served.endpoint.shutdown()
+
+
+def test_an_empty_page_is_no_good_scrape() -> None:
+    """Before there is a provider, and after it went, the answer is 503: an empty page would make every series stale."""
+    endpoint = PrometheusEndpoint(port=0)
+    assert endpoint.start()
+    assert endpoint.url is not None
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(endpoint.url, timeout=60)
+    assert answer.value.code == 503
+    answer.value.close()
+    endpoint.shutdown()
+
+
+def test_a_program_without_metrics_is_fine() -> None:
+    """An empty page, then, is the truth."""
+    served = Served()
+    assert served.scrape() == {}
+    served.meter.create_counter("a").add(1)
+    assert "a_total" in served.get()[0]
     served.endpoint.shutdown()
