@@ -123,8 +123,16 @@ def count_transitions(labels: Any) -> int:
     """
     import numpy as np
 
-    array = np.asarray(labels)
-    return int(np.count_nonzero(array[..., 1:] != array[..., :-1])) if array.ndim else 0
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of different lengths
+        return sum(map(count_transitions, labels))
+    if not array.ndim:
+        return 0
+    before, after = array[..., :-1], array[..., 1:]
+    # No label beside no label is no change.
+    both_missing = (before != before) & (after != after)  # noqa: PLR0124
+    return int(np.count_nonzero((after != before) & ~both_missing))
 
 
 def _checked_count(name: str, value: Any) -> int | None:

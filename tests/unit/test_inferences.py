@@ -481,7 +481,7 @@ class TestPredictions:
             ("x" * 5000, {"x" * 1024: 1}),
             (["cat", "dog", "cat"], {"cat": 2, "dog": 1}),
             ([["cat"], ("dog", 3)], {"cat": 1, "dog": 1, "3": 1}),
-            ([1, True], {"1": 2}),  # a list counts what Python takes for equal together
+            ([1, True], {"1": 1, "True": 1}),  # a list counts what Python takes for equal together
             (np.array(["cat", "dog", "cat"]), {"cat": 2, "dog": 1}),
             (np.array(["cat", 1, None], dtype=object), {"cat": 1, "1": 1}),
             (np.array([[2, 0], [2, 70_000]]), {"2": 2, "0": 1, "70000": 1}),
@@ -754,3 +754,56 @@ def test_disabled_it_does_nothing() -> None:
         [sys.executable, "-W", "error", "-c", code], env=environ, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Unprintable:
+    """An object whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("no")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no")
+
+
+def test_an_error_without_a_text_loses_no_request() -> None:
+    """Its class says what it was."""
+    with testing.capture() as captured:
+        otelml.record_inference("m", 0.1, error=Unprintable())
+        (point,) = captured.points()["ml.inference.duration"]
+    assert (point.count, point.attributes["error.type"]) == (1, "Unprintable")
+
+
+def test_classes_that_are_equal_and_not_the_same() -> None:
+    """1 and True are two classes, 1.0 is the class 1; one object that cannot be a key costs no other."""
+    with testing.capture() as captured:
+        otelml.record_inference("m", 0.1, predicted=[1, True, 1.0, Unprintable(), "a"])
+        found = {
+            point.attributes["ml.prediction.class"]: point.value
+            for point in captured.points()["ml.inference.predictions"]
+        }
+    assert found == {"1": 2, "True": 1, "a": 1}
+
+
+def test_missing_values_of_pandas_are_no_class() -> None:
+    """As None and NaN are none."""
+    pandas = pytest.importorskip("pandas")
+    with testing.capture() as captured:
+        otelml.record_inference("m", 0.1, predicted=[pandas.NA, pandas.NaT, "a"])
+        assert [
+            dict(p.attributes)["ml.prediction.class"] for p in captured.points()["ml.inference.predictions"]
+        ] == ["a"]
+
+
+def test_numbers_too_large_for_an_export() -> None:
+    """They are sent as floats, and the export goes on."""
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+
+    with testing.capture() as captured:
+        otelml.record_inference("m", 0.1, predicted={"a": 2**63})
+        otelml.record_model_size("m", 1e30)
+        otelml.record_resources(gpu_memory=1e19)
+        assert encode_metrics(captured.metrics_data()).resource_metrics

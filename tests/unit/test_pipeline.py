@@ -140,3 +140,10 @@ def test_events_are_written_from_where_they_are_called() -> None:
 def test_transitions_are_counted_along_the_last_axis(labels: Any, expected: int) -> None:
     """A transition is a label that differs from the one before it in the same row."""
     assert pipeline.count_transitions(labels) == expected
+
+
+def test_transitions_of_odd_labels() -> None:
+    """Rows of different lengths are counted one by one; nothing beside nothing is no transition."""
+    nan = float("nan")
+    assert pipeline.count_transitions([[1, 2], [1, 1, 2, 3]]) == 3
+    assert pipeline.count_transitions([1.0, nan, nan, 1.0]) == 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otelml import instruments
 from otelml.inferences.conversion import model_conversion
 from otelml.inferences.identity import identities, identity_of
+from otelml.inferences.labels import text_of
 from otelml.inferences.models import record_evaluation, record_model_size
 from otelml.inferences.request import Inference, NoopInference
 from otelml.inferences.resources import record_resources
@@ -131,7 +132,7 @@ def record_inference(
 def _error_type(error: str | BaseException | type[BaseException]) -> str:
     if isinstance(error, BaseException):
         return spans.error_type(error)
-    return spans.class_name(error) if isinstance(error, type) else str(error)
+    return spans.class_name(error) if isinstance(error, type) else text_of(error) or type(error).__name__
 
 
 def rebuild(model: str, version: Any, device: Any, batch_size: int | None, attributes: dict[str, Any]) -> Any:

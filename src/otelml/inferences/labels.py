@@ -93,6 +93,9 @@ def text_of(value: object) -> str | None:
         return None
 
 
+_MISSING = frozenset({"NAType", "NaTType"})  # pandas'
+
+
 def class_text(label: Any) -> str | None:
     """The text of a class label; None for None, NaN, and numbers that are no integer, which are scores."""
     if type(label) is int and -_SMALL < label < 1 << 63:  # almost all there are
@@ -101,6 +104,8 @@ def class_text(label: Any) -> str | None:
         label = label.value
     if getattr(label, "shape", None) == () and hasattr(label, "item"):
         label = label.item()
+    if type(label).__name__ in _MISSING:
+        return None
     if isinstance(label, float):
         if not label.is_integer():
             _say_scores(label)
@@ -125,8 +130,9 @@ def count(labels: Any) -> Iterable[tuple[Any, int]]:
         return _count_array(numpy, array.ravel())
     flat = flatten(labels if array is None else array)
     try:
-        return Counter(flat).items()
-    except TypeError:  # some cannot be keys
+        # By type too: 1, True and 1.0 are equal as keys, and are not the same class.
+        return [(label, n) for (_, label), n in Counter((type(label), label) for label in flat).items()]
+    except Exception:  # noqa: BLE001 - some cannot be keys, and an object's own __hash__ may raise anything
         return [(label, 1) for label in flat]
 
 

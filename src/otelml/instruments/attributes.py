@@ -56,7 +56,9 @@ def _plain(value: Any) -> Value | None:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str):
-        return str(value[:MAX_VALUE_LENGTH])
+        text = str(value[:MAX_VALUE_LENGTH])
+        # Lone surrogates, as in file names that are not UTF-8, cannot be sent.
+        return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -32,6 +32,9 @@ _PRESSED = 1_500_000
 
 _ABSENT = object()
 
+LARGEST_INT = 2**63 - 1
+"""The largest integer of an OTLP data point; beyond it a float says it."""
+
 
 class Bound:
     """One series of an instrument: its attributes, its buffer, and what has been aggregated so far."""
@@ -138,6 +141,9 @@ class BoundCounter(Bound):
         refused = Refused()
         usable = clean(values, refused, non_negative=self.instrument.monotonic)
         amount = exact_sum(usable) if usable else 0
+        # An integer that OTLP cannot carry would cost the whole export.
+        if type(amount) is int and abs(amount + (self.total or 0)) > LARGEST_INT:
+            amount = float(amount)
         if not math.isfinite(amount):
             refused.non_finite += len(usable)
         elif usable:
@@ -265,13 +271,17 @@ class BoundGauge(Bound):
         kept_last = last is not _ABSENT and bool(usable) and not refused
         if refused and last is not _ABSENT:
             kept_last = bool(clean([last], Refused(), non_negative=False))
-        self.last = usable[-1] if kept_last else None
+        self.last = _sendable(usable[-1]) if kept_last else None
         if refused:
             self._report(refused)
 
     def clear(self) -> None:
         super().clear()
         self.last = None
+
+
+def _sendable(value: Number) -> Number:
+    return float(value) if type(value) is int and abs(value) > LARGEST_INT else value
 
 
 class NoopBound:

@@ -109,8 +109,9 @@ def _as_array(codes: Any) -> Any:
         return np.asarray(codes)
     try:
         array = np.asarray(codes)
-        # Among texts numpy makes texts of numbers too.
-        return np.asarray(codes, object) if array.dtype.kind in "US" else array
+        # Among texts numpy makes texts of numbers too, and of a bool among numbers a number.
+        is_mixed = array.dtype.kind in "US" or (array.dtype.kind in "iuf" and bool in map(type, codes))
+        return np.asarray(codes, object) if is_mixed else array
     except Exception:  # noqa: BLE001 - objects in it may raise anything
         return None
 

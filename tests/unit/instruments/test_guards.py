@@ -219,3 +219,28 @@ def test_copies_and_pickles_are_the_same_series() -> None:
         copy.deepcopy(otelml.counter("c")).add(1, {"a": "b"})
         pickle.loads(pickle.dumps(otelml.counter("c"))).add(1, {"a": "b"})  # noqa: S301
         assert telemetry.value("c", {"a": "b"}) == 5
+
+
+def test_integers_beyond_otlp_become_floats() -> None:
+    """One of 2^63 in a batch would cost the whole export, and every later one."""
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+
+    with testing.capture() as captured:
+        otelml.gauge("big.gauge").set(2**63)
+        counter = otelml.counter("big.counter")
+        for amount in (2**62, 2**62, 5):
+            counter.add(amount)
+            captured.tick()
+        otelml.counter("fine").add(2**63 - 1)
+        values = {name: points[0].value for name, points in captured.points().items()}
+        assert encode_metrics(captured.metrics_data()).resource_metrics
+    assert values["big.gauge"] == 2.0**63
+    assert values["big.counter"] == pytest.approx(2.0**63)
+    assert (values["fine"], type(values["fine"])) == (2**63 - 1, int)
+
+
+def test_text_that_cannot_be_sent_is_replaced() -> None:
+    """A lone surrogate, as in a file name that is no UTF-8, would lose the attribute on the way out."""
+    with testing.capture() as captured:
+        otelml.counter("odd.text").add(1, {"name": "a\ud800b", "fine": "\u00e9"})
+        assert dict(captured.points()["odd.text"][0].attributes) == {"name": "a?b", "fine": "\u00e9"}
