@@ -189,15 +189,16 @@ def test_who_set_the_providers() -> None:
 
 
 def test_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`report()` writes it, at WARNING when something is wrong."""
+    """`report()` writes it, at the level of the status."""
     with testing.capture() as captured:
         health.report(reach=False)
         monkeypatch.setenv("OTELML_SPAM", "1")
         health.report(reach=False)
+        health.report(reach=False, environ={"OTELML_DIR": sys.executable})
         records = [log.log_record for log in captured.logs if log.log_record.event_name == "ml.health"]
         captured.assert_conforms()
-    assert [record.severity_text for record in records] == ["INFO", "WARN"]
-    assert [record.attributes["status"] for record in records] == ["healthy", "degraded"]
+    assert [record.severity_text for record in records] == ["INFO", "WARN", "ERROR"]
+    assert [record.attributes["status"] for record in records] == ["healthy", "degraded", "unhealthy"]
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,3 +216,38 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     settings.reset()
     assert main(["doctor"]) == 2
     assert "  ! files cannot be written to" in capsys.readouterr().out
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    """A finding, not an error: a probe must not fail because of what it is there to tell."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = (
+        "import os, json; from otelml import health; os.rmdir(os.getcwd()); "
+        "print(json.dumps(health.check(reach=False).as_dict()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=gone, capture_output=True, text=True, check=True)
+    found = json.loads(ended.stdout)
+    assert found["status"] == "unhealthy"
+    assert any("No such file" in reason for reason in found["reasons"])
+    assert found["dependencies"]["psutil"]["installed"]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"OTELML_DIR": "x" * 300}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://.foo:4318"}],
+    ids=["name too long", "no host name"],
+)
+def test_what_cannot_be_is_a_finding(environ: dict[str, str]) -> None:
+    """Settings that read well and lead nowhere."""
+    report = health.check(environ=environ, timeout_s=0.5)
+    assert report.status != "healthy"
+    assert report.resources["memory"]
+
+
+@pytest.mark.parametrize("timeout", ["nan", "-1", "inf", "1e12", "soon"])
+def test_a_time_out_that_is_none(timeout: str) -> None:
+    """As argparse says it: a sentence and status 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--timeout", timeout])
+    assert ended.value.code == 2

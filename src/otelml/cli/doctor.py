@@ -16,7 +16,16 @@ EXIT_STATUS = {"healthy": 0, "degraded": 1, "unhealthy": 2}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for each endpoint (2)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=2.0, metavar="SECONDS", help="for each endpoint (2)"
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 600:
+        raise argparse.ArgumentTypeError("must be more than 0, and 600 at most")
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,25 +58,27 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _gpu_lines(gpus: dict[str, Any]) -> Iterator[str]:
-    for device in gpus["devices"]:
+    for device in gpus.get("devices", ()):
         state = device["state"] or "state unknown"
         yield f"  {device['index']} {device['name']}, driver {device['driver_version']}, {state}"
-    if not gpus["devices"]:
-        yield f"  none: {gpus['problem'] or 'none is reported here'}"
+    if not gpus.get("devices"):
+        yield f"  none: {gpus.get('problem') or 'none is reported here'}"
 
 
 def _machine_lines(resources: dict[str, Any]) -> Iterator[str]:
     for name in ("memory", "disk"):
-        part = resources[name]
+        part = resources.get(name)
         if part is not None:
             free, total = part["available_bytes"] / 2**30, part["total_bytes"] / 2**30
             yield f"  {name:<8} {free:.1f} of {total:.1f} GiB available ({part['used_ratio']:.0%} used)"
-    cpu = resources["cpu"]
+    cpu = resources.get("cpu") or {"load_1m": None, "usable": "?", "count": "?"}
     load = "unknown" if cpu["load_1m"] is None else f"{cpu['load_1m']:.2f}"
     yield f"  cpu      {cpu['usable']} of {cpu['count']} usable, load {load}"
 
 
 def _telemetry_lines(telemetry: dict[str, Any]) -> Iterator[str]:
+    if not telemetry:
+        return
     if telemetry["disabled"]:
         yield "  off: OTEL_SDK_DISABLED is true"
     for signal, entry in telemetry["signals"].items():

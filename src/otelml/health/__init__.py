@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,14 +60,25 @@ def check(*, reach: bool = True, timeout_s: float = 2.0, environ: Mapping[str, s
     environ = os.environ if environ is None else environ
     limit_s = timeout_s if reach else 0.0
     findings: list[Finding] = []
-    resources = machine.survey(findings, in_force.telemetry_dir)
-    about_gpus = gpus.survey(findings, in_force, environ, timeout_s=limit_s)
-    about_telemetry = telemetry.survey(findings, in_force, environ, timeout_s=limit_s)
+
+    def survey(part: str, look: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        try:
+            return look()
+        except Exception as error:  # noqa: BLE001 - a dead mount, a folder that is gone: that is a finding, too
+            findings.append(Finding(f"{part} cannot be looked at: {type(error).__name__}: {error}"))
+            return {}
+
+    resources = survey("the machine", lambda: machine.survey(findings, in_force.telemetry_dir))
+    about_gpus = survey("GPUs", lambda: gpus.survey(findings, in_force, environ, timeout_s=limit_s))
+    about_telemetry = survey(
+        "telemetry", lambda: telemetry.survey(findings, in_force, environ, timeout_s=limit_s)
+    )
+    dependencies = survey("libraries", libraries.survey)
     return Report(
         status=_worst(findings),
         reasons=tuple(finding.reason for finding in findings),
         program={"otelml": __version__, "python": platform.python_version(), "executable": sys.executable},
-        dependencies=libraries.survey(),
+        dependencies=dependencies,
         resources=resources,
         gpus=about_gpus,
         telemetry=about_telemetry,
@@ -75,22 +86,15 @@ def check(*, reach: bool = True, timeout_s: float = 2.0, environ: Mapping[str, s
 
 
 def report(**options: Any) -> Report:
-    """`check`, and the result as the event `health`: at WARNING when something is wrong."""
-    import logging
-
+    """`check`, and the result as the event `health`: at WARNING when degraded, at ERROR when unhealthy."""
     from otelml import events
 
     found = check(**options)
-    level = logging.INFO if found.status == "healthy" else logging.WARNING
-    events.emit(
-        "health",
-        {
-            "status": found.status,
-            "reasons": list(found.reasons),
-            "dependencies": dict(found.dependencies),
-            "resources": dict(found.resources),
-        },
-        level=level,
+    events.health(
+        status=found.status,
+        reasons=list(found.reasons),
+        dependencies=dict(found.dependencies),
+        resources=dict(found.resources),
         message=f"Health: {found.status}" + "".join(f"; {reason}" for reason in found.reasons),
         stacklevel=2,
     )

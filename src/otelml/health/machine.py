@@ -36,10 +36,11 @@ def _survey_memory(findings: list[Finding]) -> dict[str, Any] | None:
 
 
 def _survey_disk(findings: list[Finding], folder: Path) -> dict[str, Any] | None:
-    place = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
     try:
+        place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         total, used, free = shutil.disk_usage(place)
-    except OSError:
+    except OSError as error:
+        findings.append(Finding(f"the disk of {folder} cannot be looked at: {error.strerror}", is_grave=True))
         return None
     ratio = used / (used + free) if used + free else 0.0
     _judge(findings, f"the disk of {place} is {ratio:.0%} full", ratio, DISK_DEGRADED, DISK_GRAVE)

@@ -74,8 +74,8 @@ def _reach(findings: list[Finding], endpoint: str, protocol: str, timeout_s: flo
     )
     try:
         socket.create_connection((parts.hostname, port), timeout_s).close()
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
+    except (OSError, ValueError) as error:  # a name that is none raises UnicodeError
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         findings.append(Finding(f"{endpoint} cannot be reached: {reason}"))
         return False
     return True
@@ -92,10 +92,13 @@ def _survey_files(findings: list[Finding], found: Settings) -> dict[str, Any]:
 
 def _is_writable(folder: Path) -> bool:
     """Whether the folder can be written to, or be made."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    try:
+        place = folder.absolute()
+        while not place.exists():
+            place = place.parent
+        return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def survey_providers() -> dict[str, str | None]:
