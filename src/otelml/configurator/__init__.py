@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otelml import settings as settings_room
 from otelml.configurator.environment import standard_environment
 from otelml.instruments import internal
+from otelml.logs import levels
 from otelml.resource import launch
 from otelml.settings import SETTINGS, Problem, Settings, SettingsError
 
@@ -123,6 +124,7 @@ def _warn(problems: Iterable[Problem]) -> None:
 def _start(way: _Way) -> bool:
     """Configure this process once; whether this call did so, and telemetry is on."""
     global _configured  # noqa: PLW0603 - once a process
+    levels.register()
     settings = way.load()
     if _configured is not None:
         _name_ignored(_configured.settings, settings)

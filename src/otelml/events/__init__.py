@@ -43,7 +43,8 @@ from otelml.events.derived import (
     temporal_smoothing,
 )
 from otelml.events.emission import FIELDS, LOGGER, emit, own_level
-from otelml.events.masking import MASK, config_hash, mask
+from otelml.events.masking import config_hash, mask
+from otelml.events.secrets import MASK
 
 __all__ = [
     "FIELDS",

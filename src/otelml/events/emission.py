@@ -35,7 +35,7 @@ def emit(
     fields: Mapping[str, Any] | None = None,
     /,
     *,
-    level: int | None = None,
+    level: int | str | None = None,
     message: str | None = None,
     logger: logging.Logger | None = None,
     stacklevel: int = 1,
@@ -52,7 +52,7 @@ def emit(
     Args:
         name: an event of the registry, without `ml.`, or a name of your own (an identifier).
         fields: fields as a mapping, for names that are parameters here (`level`, `message`, ...).
-        level: of the record; the registry's for the event, INFO for a name of your own.
+        level: of the record, as a number or a name; the registry's for the event, INFO for a name of your own.
         message: what people read; the event's name when there is none.
         logger: where the record is written to; `otelml` when not given.
         stacklevel: whose module, function and line it has: 1 the caller's, 2 those of the caller's caller, ...
@@ -61,8 +61,7 @@ def emit(
     """
     with internal.guard("events"):
         event = EVENTS.get(name := str(name).removeprefix("ml."))
-        if level is None:
-            level = logging.INFO if event is None else logging.getLevelName(event.level)
+        level = _level_number(level, logging.INFO if event is None else logging.getLevelName(event.level))
         if logger is None:
             logger = logging.getLogger(LOGGER)
         wanted = _is_wanted_by_user(logger, level)
@@ -81,6 +80,18 @@ def emit(
         else:
             # What the bridge listens to; the handlers come after it and are not called.
             logger.filter(record)
+
+
+def _level_number(level: object, default: int) -> int:
+    """The number of a level given as a number, or as a name in any case; `default` for what is none."""
+    if type(level) is int:
+        return level
+    number = logging.getLevelName(level.strip().upper()) if isinstance(level, str) else level
+    if isinstance(number, int):
+        return int(number)
+    if level is not None:
+        complain("level", f"{level!r:.100} is no level, {logging.getLevelName(default)} is taken")
+    return default
 
 
 def _is_wanted_by_user(logger: logging.Logger, level: int) -> bool:

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from otelml.events.secrets import MASK, MAX_TEXT, is_secret_name, mask_text
 from otelml.instruments import internal
-
-MASK = "***"
-"""What stands in the place of a secret."""
 
 HASH_DIGITS = 12
 """Hexadecimal digits of `config_hash`: 48 bits, so that a million configurations collide with odds of 1 to 500."""
@@ -31,31 +28,15 @@ MAX_DEPTH = 16
 MAX_ITEMS = 10_000
 """Leaves and containers in all; what is beyond is left out, and that is said."""
 
-MAX_TEXT = 65_536
-"""Characters of one text."""
+MAX_CHARACTERS = 2**20
+"""Characters of all texts together; what is beyond is left out, and that is said."""
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_SECRET_WORDS = frozenset(
-    "password passwords passwd pwd passphrase secret secrets credential credentials authorization "
-    "bearer apikey apikeys accesskey secretkey privatekey authtoken accesstoken cookie cookies".split()
-)
-# `key` alone is any key of anything, `key_dim` a size: only with one of these before it a key is a secret.
-_KEY_OWNERS = frozenset(
-    "api access private secret encryption signing account shared ssh master license subscription".split()
-)
-# What a tokenizer calls a token is none to hide.
-_TOKEN_OWNERS = frozenset(
-    "pad eos bos unk mask cls sep special start end stop next begin first last image audio video "
-    "per max min num n total input output prompt additional decoder encoder forced add new "
-    "trailing leading class query time".split()
-)
+UNREADABLE = "<unreadable>"
+"""What stands in the place of a value that raises when it is read."""
+
 _PLAIN = (str, int, float, bool, type(None))
 
-_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#]+@")
-_NAME = re.compile(r"""([A-Za-z_][\w.\-]*)["']?\s*[=:]\s*(?!//)""")
-_VALUE = re.compile(r""""[^"]*"|'[^']*'|[^\s;&,)}\]]+""")
-_BEARER = re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_OPTION = re.compile(r"--\w[\w.\-]*\Z")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -64,8 +45,10 @@ def mask(value: Any) -> Any:
 
     Secret is what stands under a key such as `api_key`, `accessToken`, `password`, `client-secret`, `credentials`
     or `authorization`, at any depth; within any text the user part of a URL, values behind such names
-    (`Password=...;`, `?token=...`, `--api-key=...`), bearer tokens and private keys. `max_tokens`, `eos_token`,
-    `tokenizer` and `key_dim` are no secrets. Never raises.
+    (`Password=...;`, `?token=...`, `--api-key ...`), bearer tokens and private keys; in lists what follows
+    `"--api-key"`, and pairs such as `("password", ...)`. `max_tokens`, `eos_token`, `tokenizer` and `key_dim` are no
+    secrets. A text alone, such as an exception's, may be given too. A value that cannot be read is `<unreadable>`, and
+    costs none of those beside it. Never raises.
     """
     with internal.guard("events"):
         return plain(value)
@@ -88,55 +71,21 @@ def hash_plain(masked: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
-@functools.lru_cache(maxsize=1024)
-def is_secret_name(name: str) -> bool:
-    """Whether what has this name is to be masked."""
-    words = [word.lower() for word in _WORDS.findall(name)]
-    if not _SECRET_WORDS.isdisjoint(words):
-        return True
-    for before, word in zip(["", *words], words, strict=False):
-        if word in ("key", "keys") and before in _KEY_OWNERS:
-            return True
-    if not words or words[-1] not in ("token", "tokens", "auth", "sig", "sas"):
-        return False
-    return len(words) == 1 or _TOKEN_OWNERS.isdisjoint(words[:-1])
-
-
-def mask_text(text: str) -> str:
-    """`text` without the secrets that can be told within it."""
-    if len(text) > MAX_TEXT:
-        text = f"{text[:MAX_TEXT]}... [{len(text) - MAX_TEXT} characters left out]"
-    if "PRIVATE KEY" in text:
-        text = _PEM.sub(MASK, text)
-    if "://" in text:
-        text = _USER_INFO.sub(rf"\1{MASK}@", text)
-    if "=" in text or ":" in text:
-        text = _mask_pairs(text)
-    return _BEARER.sub(rf"\1\2{MASK}", text)
-
-
-def _mask_pairs(text: str) -> str:
-    """Once over the text: values stand right behind their names, whatever they are within."""
-    parts, end = [], 0
-    for found in _NAME.finditer(text):
-        if found.start() < end or not is_secret_name(found[1]):
-            continue
-        value = _VALUE.match(text, found.end())
-        # The scheme is no secret; what follows it is seen to by itself.
-        if value is not None and value[0].lower() not in ("bearer", "basic"):
-            parts += [text[end : found.end()], MASK]
-            end = value.end()
-    return "".join([*parts, text[end:]])
-
-
 class _Walk:
     """What is left of the bounds during one conversion, and the containers that are open (for cycles)."""
 
-    __slots__ = ("items", "open")
+    __slots__ = ("characters", "items", "open")
 
     def __init__(self) -> None:
         self.items = MAX_ITEMS
+        self.characters = MAX_CHARACTERS
         self.open: list[int] = []
+
+    def text(self, text: str) -> str:
+        """`text` masked, as much of it as the bounds leave."""
+        limit = max(0, min(MAX_TEXT, self.characters))
+        self.characters -= min(len(text), limit)
+        return mask_text(text, limit)
 
 
 def plain(value: Any) -> Any:
@@ -147,7 +96,7 @@ def plain(value: Any) -> Any:
 def _convert(value: Any, walk: _Walk) -> Any:
     walk.items -= 1
     if isinstance(value, str):
-        return mask_text(str.__str__(value))
+        return walk.text(str.__str__(value))
     if isinstance(value, _PLAIN) and not isinstance(value, enum.Enum):
         return _number(value)
     try:
@@ -155,7 +104,7 @@ def _convert(value: Any, walk: _Walk) -> Any:
             return _number(value.item())
         members = _members(value)
         if members is None:
-            return mask_text(_describe(value))
+            return walk.text(_describe(value))
         return _enter(value, members, walk)
     except Exception:  # noqa: BLE001 - objects of any origin: whatever their methods raise, they are not shown
         return f"<unprintable {type(value).__name__} object>"
@@ -173,12 +122,11 @@ def _number(value: Any) -> Any:
 
 def _members(value: Any) -> Callable[[_Walk], Any] | None:
     """How to convert a container; None for what is none."""
-    kind = type(value)
     if isinstance(value, Mapping):
-        return lambda walk: _pairs(value.items(), walk)
-    if dataclasses.is_dataclass(kind):
-        names = [field.name for field in dataclasses.fields(kind)]
-        return lambda walk: _pairs(((name, getattr(value, name, None)) for name in names), walk)
+        return lambda walk: _pairs(value, value.__getitem__, walk)
+    names = _field_names(type(value))
+    if names is not None:
+        return lambda walk: _pairs(names, lambda name: getattr(value, name, None), walk)
     if isinstance(value, AbstractSet):
         # In an order that another process shares.
         ordered = sorted(value, key=lambda item: (type(item).__name__, repr(item)))
@@ -186,8 +134,15 @@ def _members(value: Any) -> Callable[[_Walk], Any] | None:
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
         return lambda walk: _elements(value, walk)
     if _is_bare_record(value):
-        return lambda walk: _pairs(vars(value).items(), walk)
+        return lambda walk: _pairs(vars(value), vars(value).__getitem__, walk)
     return None
+
+
+def _field_names(kind: type) -> Sequence[str] | None:
+    """Of dataclasses and named tuples; None for others."""
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return getattr(kind, "_fields", None) if issubclass(kind, tuple) else None
 
 
 def _is_bare_record(value: Any) -> bool:
@@ -212,21 +167,33 @@ def _enter(value: Any, members: Callable[[_Walk], Any], walk: _Walk) -> Any:
         walk.open.pop()
 
 
-def _pairs(pairs: Any, walk: _Walk) -> dict[str, Any]:
+def _pairs(keys: Iterable[Any], read: Callable[[Any], Any], walk: _Walk) -> dict[str, Any]:
     converted: dict[str, Any] = {}
-    for key, value in pairs:
+    for key in keys:
         if walk.items <= 0:
             converted["..."] = "[more items left out]"
             break
-        name = key if isinstance(key, str) else _name(key)
-        hide = is_secret_name(name) and _can_be_secret(name, value)
-        converted[name] = MASK if hide else _convert(value, walk)
+        name = key if isinstance(key, str) else _read(_name, key)
+        value = _read(read, key)
+        converted[name] = MASK if _hides(name, value) else _convert(value, walk)
     return converted
+
+
+def _read(read: Callable[[Any], Any], key: Any) -> Any:
+    """One value by itself: mandatory ones that are missing, and interpolations, raise when they are read."""
+    try:
+        return read(key)
+    except Exception:  # noqa: BLE001 - objects of any origin; the values beside it are to be seen all the same
+        return UNREADABLE
+
+
+def _hides(name: str, value: Any) -> bool:
+    return is_secret_name(name) and _can_be_secret(name, value)
 
 
 def _can_be_secret(name: str, value: Any) -> bool:
     """A flag, nothing at all, or a number of tokens gives nothing away, and tells a reader more than a mask."""
-    if value is None or isinstance(value, bool) or (isinstance(value, str) and not value):
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and value in ("", UNREADABLE)):
         return False
     return not (isinstance(value, (int, float)) and name.lower().endswith(("token", "tokens")))
 
@@ -235,14 +202,28 @@ def _name(key: Any) -> str:
     return str(key) if isinstance(key, _PLAIN) else _describe(key)
 
 
-def _elements(values: Any, walk: _Walk) -> list[Any]:
+def _elements(values: Sequence[Any], walk: _Walk) -> list[Any]:
+    if isinstance(values, tuple) and len(values) == 2 and isinstance(values[0], str):
+        name, value = values
+        if _hides(name, value):
+            return [name, MASK]
     converted: list[Any] = []
-    for index, value in enumerate(values):
+    option: Any = None
+    for index in range(len(values)):
         if walk.items <= 0:
             converted.append(f"... [{len(values) - index} items left out]")
             break
-        converted.append(_convert(value, walk))
+        value = _read(values.__getitem__, index)
+        converted.append(MASK if _is_secret_argument(option, value) else _convert(value, walk))
+        option = value
     return converted
+
+
+def _is_secret_argument(option: Any, value: Any) -> bool:
+    """Whether `value` stands behind `option` on a command line, as `"--api-key", "sk-123"`."""
+    if not isinstance(option, str) or not _OPTION.match(option) or not isinstance(value, str):
+        return False
+    return not value.startswith("--") and _hides(option, value)
 
 
 def _describe(value: Any) -> str:

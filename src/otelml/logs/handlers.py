@@ -70,9 +70,14 @@ class _QueuedHandler(logging.handlers.MemoryHandler):
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        # Whoever waited in vain: while nobody answers that one, nobody else needs to wait.
+        self._unanswered: threading.Event | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Put a copy of `record` into the queue, or count it as dropped. Never waits."""
+        if self._closed and self._is_stuck():
+            self._drop(1, "exit_deadline")
+            return
         if self.queue.qsize() >= self.queue_size:
             self._drop(1, "queue_full")
             return
@@ -108,16 +113,22 @@ class _QueuedHandler(logging.handlers.MemoryHandler):
         self.deliver(settings.current().exit_timeout_s)
 
     def deliver(self, timeout_s: float) -> bool:
-        """Hand on all that waits; False where that takes longer than `timeout_s` seconds."""
+        """Hand on all that waits; False where that takes longer than `timeout_s` seconds, or a call before hangs."""
         thread = self._thread
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             self._deliver()
             return True
+        if self._is_stuck():
+            return False
         # Its thread does it, so that a target that hangs hangs nobody else.
         done = threading.Event()
         self.queue.put(done)
         self._wake.set()
-        return done.wait(timeout_s)
+        self._unanswered = None if done.wait(timeout_s) else done
+        return self._unanswered is None
+
+    def _is_stuck(self) -> bool:
+        return self._unanswered is not None and not self._unanswered.is_set()
 
     def close(self) -> None:
         """Flush, say what was dropped, and end the thread. The target stays open: it is its owner's."""
@@ -131,6 +142,8 @@ class _QueuedHandler(logging.handlers.MemoryHandler):
         else:
             left = [taken for taken in self._take_all() if isinstance(taken, tuple)]
             self._drop(len(left), "exit_deadline")
+            # Our thread holds the old one for as long as the target hangs, and `logging.shutdown` waits for it.
+            self.target.createLock()
         logging.Handler.close(self)
 
     def _deliver(self) -> None:
@@ -160,7 +173,8 @@ class _QueuedHandler(logging.handlers.MemoryHandler):
         try:
             self.target.handle(record)
         except Exception:  # noqa: BLE001 - a target may raise anything; the next record is another matter
-            self.target.handleError(record)
+            if not (self._closed and self._is_stuck()):  # else of the lock that `close` has replaced
+                self.target.handleError(record)
 
     def _drop(self, number: int, reason: str) -> None:
         self.dropped += number
@@ -287,8 +301,7 @@ def _flush_when_a_worker_ends(handler: _QueuedHandler) -> None:
 
 def _close_weakly(reference: weakref.ref[_QueuedHandler]) -> None:
     handler = reference()
-    if handler is not None:
-        handler.flush()
+    if handler is not None and handler.deliver(settings.current().exit_timeout_s):
         handler._tell()  # noqa: SLF001 - this module's own
 
 

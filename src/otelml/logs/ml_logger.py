@@ -27,6 +27,7 @@ _OWN_FRAME = 1 if sys.version_info >= (3, 11) else 0
 
 _lock = threading.Lock()
 _classes: dict[type[logging.Logger], type[MLLogger]] = {}
+_GIVES_WAY = ("trace", "metric", "experiment", "progress", "result", "log_operation", "entries", "export")
 
 
 class MLLogger(logging.Logger):
@@ -138,7 +139,8 @@ def get_logger(name: str | None = None) -> MLLogger:
     """The logger `name` of `logging` (None: the root), with the methods of `MLLogger`.
 
     It is the same object as `logging.getLogger(name)`, also for those who got it there, earlier or later; its
-    handlers, level, filters and parents are what they were. Only its class is another one, derived from its own.
+    handlers, level, filters and parents are what they were. Only its class is another one, derived from its own. Where
+    that has a method called as one of ours (`trace`, `result`, ...), its own stays.
     """
     logger = logging.getLogger(name)
     if isinstance(logger, MLLogger):
@@ -146,11 +148,22 @@ def get_logger(name: str | None = None) -> MLLogger:
     with _lock:
         own = type(logger)
         if own not in _classes:
-            # Ours in front of its own, whose doings so stay; for the standard's own class ours as it is.
-            bases = (MLLogger,) if own is logging.Logger else (MLLogger, own)
-            _classes[own] = MLLogger if len(bases) == 1 else type("MLLogger", bases, {})
+            _classes[own] = _derive(own)
         logger.__class__ = _classes[own]
     return logger  # type: ignore[return-value]  # since the line before
+
+
+def _derive(own: type[logging.Logger]) -> type[MLLogger]:
+    """Ours in front of `own`, with the methods of `own` where it has some of the same names: its users call those."""
+    theirs = {}
+    for name in _GIVES_WAY:
+        for kind in own.__mro__:
+            if name in vars(kind):
+                theirs[name] = vars(kind)[name]
+                break
+    if own is logging.Logger:
+        return type("MLLogger", (MLLogger,), theirs) if theirs else MLLogger
+    return type("MLLogger", (MLLogger, own), theirs)
 
 
 def log_operation(

@@ -35,6 +35,7 @@ _WEIGHT = 256
 """Of an entry and its keys, beside its texts; of a small mapping in it."""
 
 _FEW, _SHORT = 16, 64
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NO_RUN: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -203,7 +204,8 @@ def _has_tags(flat: Mapping[str, Any], tags: Mapping[str, Any]) -> bool:
 def export(found: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], format: str = "json") -> int:  # noqa: A002
     """Write flat records to a file: "json" as one array, a record a line; "csv" with a column for every key.
 
-    Missing folders are made; in CSV what is no text or number is JSON. Returns the number of records.
+    Missing folders are made; in CSV what is no text or number is JSON, and a text that a spreadsheet would take for a
+    formula has an apostrophe in front. Returns the number of records.
 
     Raises:
         ValueError: an unknown format.
@@ -225,12 +227,14 @@ def _write_csv(found: Sequence[Mapping[str, Any]], target: Path) -> None:
     columns = list(dict.fromkeys(key for flat in found for key in flat))
     with target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
+        writer.writerow([_cell(column) for column in columns])
         writer.writerows([_cell(flat.get(column)) for column in columns] for flat in found)
 
 
 def _cell(value: Any) -> Any:
-    return "" if value is None else value if isinstance(value, (str, int, float)) else dumps(value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return "" if value is None else value if isinstance(value, (int, float)) else dumps(value)
 
 
 def clear() -> None:

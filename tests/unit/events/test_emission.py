@@ -379,3 +379,26 @@ def test_console_of_a_program(setup: str, printed: str, tmp_path: Path) -> None:
         [sys.executable, script], env={**os.environ}, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("", printed)
+
+
+@pytest.mark.usefixtures("production")
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        ("warning", "WARNING"),
+        ("WARN", "WARNING"),
+        (" Error ", "ERROR"),
+        (30, "WARNING"),
+        ("loud", "INFO"),
+        ([], "INFO"),
+    ],
+)
+def test_levels_by_name(exporter: InMemoryLogRecordExporter, level: Any, written: str) -> None:
+    """A level may be a name in any case; one that is none costs the level and not the event."""
+    events.emit("own_event", level=level, kept=3)
+    flats = [to_flat(data) for data in exporter.get_finished_logs()]
+    assert [(flat["level"], flat["kept"]) for flat in flats if flat.get("event") == "own_event"] == [
+        (written, 3)
+    ]
+    counted = {("errors", "events", "level"): 1} if written == "INFO" else {}
+    assert internal.totals() == counted

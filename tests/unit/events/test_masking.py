@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import enum
 import hashlib
@@ -11,7 +12,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ SECRET = "hunter2" * 2
     "key",
     """api_key apiKey API-KEY x-api-key wandb_api_key AWS_SECRET_ACCESS_KEY aws_access_key_id token hf_token accessToken
     refresh_token password db.password PASSWORD passwd pwd ssh_passphrase secret client-secret clientSecret credential
-    credentials authorization Authorization auth private_key account_key SharedAccessKey bearer cookie""".split(),
+    credentials authorization Authorization auth private_key account_key SharedAccessKey bearer cookie PGPASSWORD
+    dbpassword hftoken db_pass smtp_pass userpass openai_key wandb_key webhook_url slack_webhook jwt signature
+    x-amz-signature""".split(),
 )
 def test_secret_keys(key: str) -> None:
     """What stands under such a key is masked at any depth, whole containers too."""
@@ -42,6 +46,8 @@ def test_secret_keys(key: str) -> None:
         ("pad_token", "<pad>"), ("eos_token", "</s>"), ("pad_token_id", 0), ("key_dim", 64), ("num_key_value_heads", 8),
         ("keys", ["a"]), ("key", "a"), ("author", "me"), ("secretary", "x"), ("monkey", "x"), ("token_dropout", 0.1),
         ("use_auth", True), ("token", None), ("password", ""), ("tokens_per_second", 1.5), ("compass", "n"),
+        ("forward_pass", "x"), ("model_signature", "x"), ("base_url", "x"), ("webhook_timeout", "x"), ("bypass", "x"),
+        ("eostoken", "x"), ("turkey", "x"), ("jwt_algorithm", "x"), ("pass", "x"),
     ],
 )  # fmt: skip
 def test_keys_that_are_no_secrets(key: str, value: Any) -> None:
@@ -67,6 +73,15 @@ def test_keys_that_are_no_secrets(key: str, value: Any) -> None:
         (f"Authorization: Bearer {SECRET}", "Authorization: Bearer ***"),
         (f"{{'password': '{SECRET} 2', 'lr': 1}}", "{'password': ***, 'lr': 1}"),
         (f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----", "***"),
+        ("Authorization: token gh1", "Authorization: token ***"),
+        ("Authorization: Bearer abc", "Authorization: Bearer ***"),
+        (f"train.py --api-key {SECRET} --lr 0.1", "train.py --api-key *** --lr 0.1"),
+        ("postgresql://me:p/w@host/x", "postgresql://***@host/x"),
+        ("no connection to 1postgresql://me:pw@host: x", "no connection to 1postgresql://***@host: x"),
+        (r'{"password": "ab\"cd ef", "lr": 1}', '{"password": ***, "lr": 1}'),
+        (json.dumps(json.dumps({"password": 'ab"cd ef', "lr": 1})), r'"{\"password\": ***, \"lr\": 1}"'),
+        ("http://host:8080/p@q https://x/@user/a", "http://host:8080/p@q https://x/@user/a"),
+        ("the step -- token passed", "the step -- token passed"),
         ("https://example.org/path?page=1", "https://example.org/path?page=1"),
         ("s3://bucket/key=1/x", "s3://bucket/key=1/x"),
         ("max_tokens=512 loss: 0.5", "max_tokens=512 loss: 0.5"),
@@ -129,6 +144,88 @@ def test_objects() -> None:
         "d": "Client(host='h', api_key=***)", "e": "<unprintable Sore object>", "f": "ADAM", "g": "x/y",
         "h": 0.5, "i": 3, "j": "NaN", "k": "posixpath.join", "l": "builtins.int", "7": "b'x'", "m": [1, 3],
     }  # fmt: skip
+
+
+class Connection(NamedTuple):
+    """A configuration as a tuple with names."""
+
+    host: str
+    password: str
+
+
+@pytest.mark.parametrize(
+    ("given", "masked"),
+    [
+        (Connection("h", SECRET), {"host": "h", "password": "***"}),
+        (["train.py", "--api-key", SECRET, "--lr", "0.1"], ["train.py", "--api-key", "***", "--lr", "0.1"]),
+        (["--token", "--lr", "0.1"], ["--token", "--lr", "0.1"]),
+        ([("password", SECRET), ("lr", 0.1)], [["password", "***"], ["lr", 0.1]]),
+        (("Authorization", f"token {SECRET}"), ["Authorization", "***"]),
+        (["password", "label"], ["password", "label"]),
+    ],
+)
+def test_sequences(given: Any, masked: Any) -> None:
+    """Named tuples are mappings; behind a name in a pair, or an option of a command line, stands what it names."""
+    assert mask({"a": given}) == {"a": masked}
+
+
+class Gaps(collections.UserDict[Any, Any]):
+    """As OmegaConf's: a value that is missing raises when it is read."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if self.data[key] == "???":
+            raise LookupError(SECRET)
+        return self.data[key]
+
+
+class Property:
+    """Attributes, one of which is a key that raises."""
+
+    def __init__(self) -> None:
+        self.lr = 0.1
+        self.names = {Sore(): 1, "a": 2}
+
+
+def test_one_unreadable_value() -> None:
+    """It is named so, costs nothing beside it, and configurations that differ elsewhere have other hashes."""
+    first, second = Gaps({"lr": 0.1, "password": "???", "x": "???"}), Gaps({"lr": 0.9, "x": "???"})
+    assert mask([first, Property()]) == [
+        {"lr": 0.1, "password": "<unreadable>", "x": "<unreadable>"},
+        {"lr": 0.1, "names": {"<unreadable>": 1, "a": 2}},
+    ]
+    assert config_hash(first) != config_hash(second)
+
+
+def seconds_of(text: str) -> float:
+    """The best of five."""
+    times = []
+    for _ in range(5):
+        begin = perf_counter()
+        mask(text)
+        times.append(perf_counter() - begin)
+    return min(times)
+
+
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        ("x:", "a"), ("http://x ", "a"), ("x=", "a-"), ("x=", "-"), ("", "a://b:c/"), ("", 'password="'),
+        ("", 'password:\\"\\'), ('password="', "\\"), ("x= password", " "), ("", "-----BEGIN PRIVATE KEY"),
+        ("", "--token "),
+    ],
+)  # fmt: skip
+def test_time_grows_with_the_length(start: str, repeated: str) -> None:
+    """Twice the text takes about twice the time, whatever it repeats; a quadratic pattern takes four times."""
+    long = start + repeated * 60_000
+    assert seconds_of(long[:60_000]) < 3.2 * seconds_of(long[:30_000])
+
+
+def test_text_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All texts together are bounded too."""
+    monkeypatch.setattr(masking, "MAX_CHARACTERS", 5)
+    assert mask(["abc", "defg", "h", 1]) == [
+        "abc", "de... [2 characters left out]", "... [1 characters left out]", 1,
+    ]  # fmt: skip
 
 
 def test_bounds() -> None:

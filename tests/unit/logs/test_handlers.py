@@ -380,3 +380,74 @@ def test_everything_is_written_at_exit(handler: str, end: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.split() == [str(number) for number in range(50)]
     assert done.returncode == {"": 0, "sys.exit(3)": 3}.get(end, 1)
+
+
+HANGS = """
+import logging, threading, time
+from otelml.logs.handlers import BufferedHandler, NonBlockingHandler
+class Hangs(logging.Handler):
+    def emit(self, record):
+        reached.set()
+        threading.Event().wait()
+reached = threading.Event()
+log = logging.getLogger("x")
+log.addHandler({handler}(Hangs()))
+log.error("a")
+log.error("b")
+assert reached.wait(20)
+"""
+
+
+@pytest.mark.parametrize("handler", ["NonBlockingHandler", "BufferedHandler"])
+def test_a_target_that_hangs_does_not_hold_the_end(handler: str) -> None:
+    """The program ends though the target's lock is held for ever."""
+    command = [sys.executable, "-c", HANGS.format(handler=handler)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "OTELML_EXIT_TIMEOUT": "0.2"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "exit_deadline" in done.stderr
+
+
+def test_nobody_waits_twice(logger: logging.Logger, target: Target) -> None:
+    """After one wait in vain the next ones return at once, until the target is back."""
+    from otelml import settings
+
+    settings.set_current(settings.load({"OTELML_EXIT_TIMEOUT": "20"}))
+    handler = NonBlockingHandler(target)
+    logger.addHandler(handler)
+    target.gate.clear()
+    logger.info("a")
+    assert not handler.deliver(0.05)
+    begin = monotonic()
+    handler.flush()
+    assert monotonic() - begin < 10
+    target.gate.set()
+    wait_for(lambda: not handler._is_stuck())
+    logger.info("b")
+    handler.flush()
+    assert target.messages == ["a", "b"]
+
+
+def test_logged_after_a_close_in_vain(logger: logging.Logger, target: Target) -> None:
+    """It is counted, keeps nobody waiting, and a target that comes back gets no error of ours."""
+    from otelml import settings
+
+    settings.set_current(settings.load({"OTELML_EXIT_TIMEOUT": "0.05"}))
+    handler = NonBlockingHandler(target)
+    errors: list[logging.LogRecord] = []
+    target.handleError = errors.append  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    target.gate.clear()
+    logger.info("a")
+    handler.close()
+    before = handler.dropped
+    logger.info("late")
+    assert (handler.dropped, handler.queue.empty()) == (before + 1, True)
+    target.gate.set()
+    wait_for(lambda: target.messages == ["a"])
+    thread = handler._thread
+    assert thread is not None
+    thread.join(20)
+    assert errors == []

@@ -329,3 +329,52 @@ def test_nothing_is_shared() -> None:
     """The modules have no state but the classes that they made and what is remembered."""
     assert ml_logger._classes.keys() <= {logging.Logger, logging.RootLogger, Own}
     assert recent.entries() == []
+
+
+class Taken(logging.Logger):
+    """Somebody's logger class with names that are ours too."""
+
+    def result(self, msg: str) -> str:
+        return f"theirs: {msg}"
+
+    entries = ("one", "two")
+
+
+class Child(Taken):
+    """Inherits them, and has one more."""
+
+    def trace(self) -> str:
+        return "their trace"
+
+
+def test_own_names_win() -> None:
+    """Where a logger's class has a method called as one of ours, its users get theirs; the rest is ours."""
+    logging.setLoggerClass(Child)
+    try:
+        logging.getLogger(f"{NAME}.taken")
+    finally:
+        logging.setLoggerClass(logging.Logger)
+    logger: Any = get_logger(f"{NAME}.taken")
+    logger.setLevel(logging.INFO)
+    logger.metric("m", {"loss": 2})
+    assert (logger.result("x"), logger.entries, logger.trace()) == (
+        "theirs: x",
+        ("one", "two"),
+        "their trace",
+    )
+    assert [entry["message"] for entry in recent.entries()] == ["m"]
+
+
+CONFIGURED = """
+import logging.config, sys
+import otelml
+otelml.configure(service_name="levels", sdk_disabled=True)
+logging.config.dictConfig({"version": 1, "root": {"level": "METRIC"}})
+print(logging.root.level, [name for name in ("numpy", "torch", "pandas") if name in sys.modules])
+"""
+
+
+def test_configure_makes_the_names_known() -> None:
+    """After `configure`, also where telemetry is off, `logging.config` takes them."""
+    done = subprocess.run([sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "22 []"

@@ -251,3 +251,14 @@ def test_export_of_nothing(logger: MLLogger, tmp_path: Path) -> None:
     assert logger.export(tmp_path / "log.csv", format="csv") == 0
     with pytest.raises(ValueError, match="format 'xml' must be one of json, csv"):
         logger.export(tmp_path / "log.xml", format="xml")
+
+
+def test_no_formulas(logger: MLLogger, tmp_path: Path) -> None:
+    """A text that a spreadsheet would compute gets an apostrophe; numbers stay numbers."""
+    for message in ("=1+1", "+1", "-1", "@x", "\t=x", "a=b"):
+        logger.info(message, extra={"=column": -0.5, "count": -3})
+    logger.export(tmp_path / "log.csv", "csv")
+    with (tmp_path / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["message"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "'\t=x", "a=b"]
+    assert {(row["'=column"], row["count"]) for row in rows} == {("-0.5", "-3")}

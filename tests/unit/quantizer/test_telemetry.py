@@ -264,7 +264,8 @@ def test_a_forked_child_counts_from_zero() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.stdout, done.stderr) == ("0 [5002, 1]\n", "")
+    # On stderr there may be the collapse that so many equal codes are, if the drain came to it.
+    assert (done.stdout, done.returncode) == ("0 [5002, 1]\n", 0), done.stderr
 
 
 def test_it_works_with_telemetry_off(monkeypatch: pytest.MonkeyPatch) -> None:
