@@ -66,16 +66,30 @@ energy_meter: Callable[[], Any] | None = None
 
 
 def current() -> Scope | None:
-    """The innermost open scope of this context; where it has none, the last opened in the process."""
+    """The innermost open scope of this context; where it never had one, the last opened in the process.
+
+    A context whose scopes are all closed has none: a thread of a run that is over does not belong to the next one.
+    """
     scopes = opened[:]
-    if len(scopes) < 2:  # whatever the context says, it can only be this one
-        return scopes[0] if scopes else None
+    if not scopes:
+        return None
     from opentelemetry.context import get_value
 
     scope: Any = get_value(_KEY)
+    return scopes[-1] if scope is None else _open_from(scope)
+
+
+def _is_within(scope: Scope, chain: Scope | None) -> bool:
+    while chain is not None and chain is not scope:
+        chain = chain.above
+    return chain is not None
+
+
+def _open_from(scope: Scope | None) -> Scope | None:
+    """The nearest open scope: this one, or one above it."""
     while scope is not None and not scope.is_open:
         scope = scope.above
-    return scope if scope is not None else scopes[-1]
+    return scope
 
 
 def fields() -> Mapping[str, Any]:
@@ -111,7 +125,10 @@ def push(scope: Scope) -> Token:
     """Open `scope` for this context (and what is started in it), and for threads that have none."""
     from opentelemetry.context import attach, get_value, set_value
 
-    scope.above = get_value(_KEY)  # type: ignore[assignment]  # only this module sets it
+    found: Any = get_value(_KEY)  # only this module sets it
+    # Opened once more, it may still be there, closed: above itself it must not come.
+    above = _open_from(found)
+    scope.above = None if _is_within(scope, above) else above
     scope.is_open = True
     token = Token(scope, attach(set_value(_KEY, scope)))
     if _forget_progress not in timer.fork_hooks:
@@ -122,7 +139,7 @@ def push(scope: Scope) -> Token:
 
 def pop(token: Token) -> None:
     """Close what `push` opened: in any context, and again without harm."""
-    from opentelemetry.context import detach, get_value
+    from opentelemetry.context import attach, detach, get_value, set_value
 
     scope = token.scope
     scope.is_open = False
@@ -131,6 +148,11 @@ def pop(token: Token) -> None:
     # In another context than it was opened in, OpenTelemetry would log a failed detach.
     if get_value(_KEY) is scope:
         detach(token.otel_token)
+    below: Any = get_value(_KEY)
+    if (
+        below is not None and not below.is_open
+    ):  # closed before this one: whoever closes here is no thread left over
+        attach(set_value(_KEY, _open_from(below)))
 
 
 def end_all(how: str) -> None:

@@ -248,6 +248,9 @@ def test_prometheus_agrees_with_merge(
     floor = number(query("ml_drift:psi_noise_floor:1h"))
     filled = sum(count > 0 for count in reference["value"].parts[0].counts)
     assert (filled - 1) / (n * most) <= floor <= (filled - 1) / n
+    limit = number(query("ml_drift:psi_noise_limit:1h"))
+    # The rules are evaluated one after the other, so that the two may be of different samples.
+    assert limit == pytest.approx(floor * (1 + 3 * (2 / (filled - 1)) ** 0.5), rel=0.1)
     assert high - low < 0.1 * exact, "the comparison would say little"
     # One replica alone says something else: the fleet's value is not that of any one.
     single = DriftWindow.from_vector(reference, replicas[1].vector).scores()["value"]["psi"].value

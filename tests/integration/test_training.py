@@ -320,6 +320,7 @@ with run("digits") as active:
                 print("printed [bold]as it is[/bold] " + "x" * 120)
                 logging.warning("logged")
             if x == 2 and epoch.number == 1:
+                sys.stdout.flush()  # or the child has a copy of what waits there
                 pid = os.fork()
                 if not pid:
                     print("child prints")
@@ -424,3 +425,17 @@ def test_the_example_trains_and_its_record_says_so(tmp_path: Path) -> None:
     assert metrics["ml.training.data.wait.duration"] == steps
     assert metrics["ml.training.samples"] == samples
     assert "ml.training.loss" not in metrics, "the run is over"
+
+
+@pytest.mark.parametrize(("environ", "shown"), [({}, True), ({"OTELML_QUIET": "true"}, False)])
+def test_progress_is_printed_where_nobody_would_show_it(
+    tmp_path: Path, environ: dict[str, str], shown: bool
+) -> None:
+    """Redirected, and without any logging: a line now and then on stderr."""
+    code = "import otelml\nwith otelml.run('a') as run:\n    for x in run.steps(range(3)): pass\n"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**kept, **environ}, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert ("steps: 3/3" in done.stderr) is shown

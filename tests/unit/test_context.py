@@ -181,3 +181,42 @@ def test_everybody_is_told_how_the_process_ends() -> None:
     context.end_hooks += [told.append]
     context.end_all("killed")
     assert told == ["killed"]
+
+
+def test_a_thread_of_a_run_that_is_over_has_no_other() -> None:
+    """It carries the id of its own while that is open, then none; a thread that never had one takes the last."""
+    first = context.push(context.Scope("first"))
+    own = contextvars.copy_context()
+    assert own.run(context.fields) == {"run_id": "first"}
+    context.pop(first)
+    second = context.push(context.Scope("second"))
+    assert (own.run(context.fields), own.run(context.attributes)) == ({}, {})
+    assert in_thread(context.fields) == {"run_id": "second"}
+    context.pop(second)
+
+
+def test_a_scope_that_is_opened_again_is_never_above_itself() -> None:
+    """However they were closed, looking for an open one comes to an end."""
+    a, b = context.Scope("a"), context.Scope("b")
+    first, second = context.push(a), context.push(b)
+    context.pop(first)
+    third = context.push(a)
+    for token in (third, second):
+        context.pop(token)
+    assert context.fields() == {}
+    assert own_fields_after_all_closed() == {}
+
+
+def own_fields_after_all_closed() -> Any:
+    """What a context says that still holds closed scopes, while another run is open."""
+    a, b = context.Scope("a"), context.Scope("b")
+    context.pop(context.push(a))
+    outer = context.push(b)
+    again = context.push(a)
+    kept = contextvars.copy_context()
+    context.pop(outer)
+    context.pop(again)
+    other = context.push(context.Scope("other"))
+    found = kept.run(context.fields)
+    context.pop(other)
+    return found

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otelml.drift import DriftReference, DriftWindow
+    from otelml.drift.guess import Guess
 
 _METHODS = ("psi", "js", "ks", "wasserstein", "hellinger", "tv", "chi2")
-_KINDS = ("numeric", "categorical", "confidence", "performance")
+_KINDS = ("numeric", "categorical", "embedding", "confidence", "performance")
+_NO_NUMBERS = ("categorical", "embedding")
 _SAMPLE = 200_000
 
 
@@ -76,7 +78,10 @@ def _threshold(text: str) -> float:
 
 
 def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    names = [name for name in text.split(",") if name]
+    if not names:
+        raise argparse.ArgumentTypeError("must name a column")
+    return names
 
 
 def _kind(text: str) -> tuple[str, str]:
@@ -103,8 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse(reason: object) -> int:
-    print(f"otelml: {reason}", file=sys.stderr)
+    _tell(reason)
     return 2
+
+
+def _tell(what: object) -> None:
+    print(f"otelml: {what}", file=sys.stderr)
 
 
 # -- fit
@@ -113,6 +122,7 @@ def _refuse(reason: object) -> int:
 def _fit(arguments: argparse.Namespace) -> int:
     from otelml.drift import DriftReference
     from otelml.drift.files import convert, read_batches
+    from otelml.drift.guess import guess
     from otelml.drift.sample import sample_columns
 
     kinds = dict(arguments.kind)
@@ -121,21 +131,27 @@ def _fit(arguments: argparse.Namespace) -> int:
         (_pick(batch, names, arguments.data) for batch in read_batches(arguments.data)), _SAMPLE
     )
     _require(arguments.data, sample, kinds)
-    numeric = frozenset(name for name, column in sample.items() if _is_of_numbers(column, kinds.get(name)))
-    skipped = [name for name, column in sample.items() if name not in kinds and _is_empty(column)]
-    for name in skipped:
-        print(f"otelml: column {name!r} is left out: it has no values", file=sys.stderr)
-
-    def select(batch: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: column for name, column in convert(batch, numeric).items() if name not in skipped}
+    guesses = {name: guess(column, kinds.get(name)) for name, column in sample.items()}
+    used = [name for name, found in guesses.items() if not found.left_out]
+    _tell_guesses(guesses)
+    if sample and not used:
+        raise ValueError(f"{arguments.data} has no column that can be compared")
+    numeric = no_numbers = {name: 0 for name in used if guesses[name].numeric}
 
     def batches() -> Iterator[dict[str, Any]]:
+        nonlocal no_numbers
         for batch in read_batches(arguments.data):
-            yield select(_pick(batch, names, arguments.data))
+            columns, no_numbers = convert(_pick(batch, used, arguments.data), no_numbers)
+            yield columns
 
     reference = DriftReference.fit_batches(
-        batches, kinds=kinds, bins=arguments.bins, top=arguments.top, sample=select(sample)
+        batches,
+        kinds=kinds,
+        bins=arguments.bins,
+        top=arguments.top,
+        sample=convert(_pick(sample, used, arguments.data), numeric)[0],
     )
+    _tell_no_numbers(no_numbers)
     reference.save(arguments.out)
     print(f"{arguments.out}: {len(reference)} columns of {arguments.data}")
     for feature in reference.values():
@@ -157,18 +173,18 @@ def _require(path: Path, columns: Mapping[str, Any], names: Any) -> None:
         raise ValueError(f"{path} has no column {missing[0]!r}")
 
 
-def _is_empty(column: Any) -> bool:
-    return all(value is None or value != value for value in column.tolist())  # noqa: PLR0124 - NaN
+def _tell_guesses(guesses: Mapping[str, Guess]) -> None:
+    for name, found in guesses.items():
+        if found.left_out:
+            _tell(f"column {name!r} is left out: {found.left_out}")
+        if found.remark:
+            _tell(f"column {name!r}: {found.remark}")
 
 
-def _is_of_numbers(column: Any, kind: str | None) -> bool:
-    """Whether every value that is there reads as a number, and the column was not said to be something else."""
-    from otelml.drift.files import parse_numbers
-
-    if kind is not None:
-        return kind != "categorical"
-    kinds = set(map(type, column.tolist())) if column.dtype.kind == "O" else set()
-    return not _is_empty(column) and kinds <= {str, int, float, type(None)} and parse_numbers(column)[1] == 0
+def _tell_no_numbers(counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if count:
+            _tell(f"column {name!r}: {count} values are no numbers; they count as missing")
 
 
 # -- check
@@ -176,26 +192,18 @@ def _is_of_numbers(column: Any, kind: str | None) -> bool:
 
 def _check(arguments: argparse.Namespace) -> int:
     from otelml.drift import DriftReference, DriftWindow
-    from otelml.drift.files import parse_numbers, read_batches
+    from otelml.drift.files import convert, read_batches
 
     reference = DriftReference.load(arguments.reference)
     if arguments.columns is not None:
         _require(arguments.reference, reference, arguments.columns)
         reference = DriftReference(reference[name] for name in arguments.columns)
-    window, no_numbers = DriftWindow(reference), dict.fromkeys(reference, 0)
+    window = DriftWindow(reference)
+    no_numbers = {name: 0 for name, feature in reference.items() if feature.kind not in _NO_NUMBERS}
     for batch in read_batches(arguments.data):
-        columns = _pick(batch, list(reference), arguments.data)
-        for name, feature in reference.items():
-            if feature.kind not in {"categorical", "embedding"}:
-                columns[name], wrong = parse_numbers(columns[name])
-                no_numbers[name] += wrong
+        columns, no_numbers = convert(_pick(batch, list(reference), arguments.data), no_numbers)
         window.observe(columns)
-    for name, count in no_numbers.items():
-        if count:
-            print(
-                f"otelml: column {name!r}: {count} values are no numbers; they count as missing",
-                file=sys.stderr,
-            )
+    _tell_no_numbers(no_numbers)
     rows = describe(reference, window, arguments.method, arguments.threshold)
     if all(row["score"] is None for row in rows):
         raise ValueError(f"{arguments.data} has too few rows to be compared")

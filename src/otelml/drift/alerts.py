@@ -43,4 +43,4 @@ class Episode:
 
 
 def _is_clear(score: Score) -> bool:
-    return score.value < CLEAR_RATIO * score.threshold or score.value <= score.noise_floor
+    return score.value < CLEAR_RATIO * score.threshold or score.within_noise

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from otelml.drift.classes import class_text
+from otelml.drift.classes import class_text, encodable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,9 @@ _SORTED = 16_384
 """Numbers sorted together: a chunk stays in the processor's cache, and bounds the memory of a call."""
 _COUNTED = 65_536
 """Classes counted together: bounds the memory of a call, however many there are."""
+
+LEAST_OF_CLASS = 10
+"""Values of a class in the reference for which it has a bin of its own."""
 
 MAX_LABEL = 64
 """Characters of a class that its label has; where two classes would look alike, a number makes them differ."""
@@ -43,7 +46,8 @@ class NumericBins:
         """Edges at quantiles of `values`, a one-dimensional float64 array.
 
         A value that holds more than a bin's share gets a bin of its own, and so does each of few different ones:
-        that is what the quantiles of discrete and constant features need.
+        that is what the quantiles of discrete and constant features need. No edge stands on a value, so that float32
+        copies of float64 values, or the other way round, fall where those do.
 
         Raises:
             ValueError: no value is finite.
@@ -54,11 +58,10 @@ class NumericBins:
         if not values.size:
             raise ValueError("it has no finite value")
         different = np.unique(values)
-        starts = different if different.size <= bins else _quantile_starts(values, bins)
-        with np.errstate(over="ignore"):
-            # Half-open bins: the last one ends right behind the largest value.
-            edges = [*starts.tolist(), float(np.nextafter(different[-1], math.inf))]
-        return cls(tuple(edge for edge in edges if math.isfinite(edge)))
+        few = different.size <= bins
+        inner = _between(different).tolist() if few else _quantile_edges(values, different, bins)
+        ends = [_beyond(float(different[0]), -math.inf), _beyond(float(different[-1]), math.inf)]
+        return cls(tuple(edge for edge in (ends[0], *inner, ends[1]) if math.isfinite(edge)))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,14 +103,47 @@ class NumericBins:
         return np.diff(upto, prepend=0)
 
 
-def _quantile_starts(values: Any, bins: int) -> Any:
-    """Where bins begin: at quantiles, and right behind each value that is two of them and so fills a bin."""
+def _between(different: Any) -> Any:
+    """Half way between increasing values and the next ones; on the latter where no number is between."""
+    import numpy as np
+
+    before, behind = different[:-1], different[1:]
+    middle = before / 2 + behind / 2  # their sum may be too large
+    return np.where(middle > before, middle, behind)
+
+
+def _quantile_edges(values: Any, different: Any, bins: int) -> list[float]:
+    """Before the values at quantiles, and on both sides of each that is two of them and so fills a bin.
+
+    Around the latter, what float32 cannot tell from it is in its bin.
+    """
     import numpy as np
 
     shares = np.linspace(0, 1, bins, endpoint=False)
     starts, often = np.unique(np.quantile(values, shares, method="higher"), return_counts=True)
-    behind = np.nextafter(starts[often > 1], math.inf)
-    return np.union1d(starts, behind[behind <= values.max()])
+    between = _between(different).tolist()
+    begins = np.searchsorted(different, starts)
+    edges = {between[i - 1] for i in begins if i > 0}
+    for i in begins[often > 1]:
+        before, behind = (_beyond(float(different[i]), end) for end in (-math.inf, math.inf))
+        edges -= {edge for edge in edges if before < edge < behind}
+        edges |= {min(before, edge) for edge in between[max(0, i - 1) : i]}
+        edges |= {max(behind, edge) for edge in between[i : i + 1]}
+    return sorted(edges)
+
+
+def _beyond(value: float, towards: float) -> float:
+    """Next to `value` and to its float32, as far as float32 can tell; where that has no such number, float64."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+        found = float(np.nextafter(single, np.float32(towards)))
+        if math.isfinite(single) and math.isfinite(found):
+            return found
+        found = float(np.nextafter(value, towards))
+    # A bin begins on its edge, so the least number there is needs none before.
+    return value if found == -math.inf else found
 
 
 @dataclass(frozen=True)
@@ -127,6 +163,9 @@ class ClassBins:
     def fit(cls, values: Sequence[Any], top: int) -> ClassBins:
         """The `top` most frequent classes of `values`, in the order of their text.
 
+        Of rare classes those are among them that happened to be frequent here, and would always seem to have become
+        rarer: where there are classes of `LEAST_OF_CLASS` values, those with fewer are left out.
+
         Raises:
             ValueError: every value is missing.
         """
@@ -139,8 +178,9 @@ class ClassBins:
         if not often:
             raise ValueError("all of its values are missing")
         # Equally frequent ones by their text, so that the choice does not depend on the order of the rows.
-        kept = sorted(often.items(), key=lambda item: (-item[1], item[0]))[:top]
-        return cls(tuple(sorted(text for text, _ in kept)))
+        kept = sorted(often, key=lambda text: (-often[text], text))[:top]
+        known = [text for text in kept if often[text] >= LEAST_OF_CLASS]
+        return cls(tuple(sorted(known or kept)))
 
     @property
     def size(self) -> int:
@@ -208,7 +248,7 @@ def _count_list(values: list[Any]) -> Mapping[Any, int]:
 def _labels(classes: Sequence[str]) -> Iterable[str]:
     """Short labels that differ, and differ from those of the other bins."""
     seen: set[str] = set(RESERVED)
-    for text in classes:
+    for text in map(encodable, classes):
         short = text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…"
         label, number = short, 1
         while label in seen:

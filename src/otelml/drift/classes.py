@@ -35,6 +35,11 @@ def class_text(value: Any) -> str | None:
     return value if len(value) <= MAX_TEXT else _shorten(value)
 
 
+def encodable(text: str) -> str:
+    """`text` with a question mark for what UTF-8 cannot say: surrogates by themselves."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _text_of(value: Any) -> str:
     try:
         return str(value)

@@ -6,10 +6,16 @@ Libraries are recognised by their looks and never imported; only numpy is, when 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 UNNAMED = "value"
 """The name of the only feature of a reference that was made from one array."""
+
+_MISSING = frozenset({"NAType", "NaTType", "NoneType"})
+"""Types of what is not there: those of pandas, and of None."""
 
 
 class BadColumnError(ValueError):
@@ -128,7 +134,15 @@ def is_numeric(array: Any) -> bool:
     if array.dtype.kind != "O":
         return False
     kinds = set(map(type, array.ravel().tolist())) - {type(None)}
-    return bool(kinds) and all(issubclass(kind, (int, float)) and kind is not bool for kind in kinds)
+    return bool(kinds) and bool not in kinds and all(issubclass(kind, (Real, Decimal)) for kind in kinds)
+
+
+def holds_dates(array: Any) -> bool:
+    """Whether an array holds dates, times or durations, as numpy has them or as objects."""
+    if array.dtype.kind != "O":
+        return array.dtype.kind in "mM"
+    kinds = {kind for kind in set(map(type, array.ravel().tolist())) if kind.__name__ not in _MISSING}
+    return bool(kinds) and all(issubclass(kind, (date, time, timedelta)) for kind in kinds)
 
 
 def as_numbers(values: Any) -> Any:
@@ -197,7 +211,7 @@ def _as_floats(array: Any) -> Any:
 
 def _as_float(value: Any) -> float:
     """`value` as a number; what is none is missing (None, pandas' NA) or a mistake."""
-    if type(value).__name__ in {"NAType", "NaTType", "NoneType"}:
+    if type(value).__name__ in _MISSING:
         return float("nan")
     try:
         return float(value)

@@ -25,6 +25,9 @@ from otelml.drift.projection import Projection
 FORMAT = "otelml.drift.reference"
 VERSION = 1
 
+_MAX_COUNT = 2**53
+"""Counts are exact up to here as the floats that they become."""
+
 
 class DriftReferenceError(ValueError):
     """A file is no reference, is broken, or was written by a newer version."""
@@ -81,7 +84,7 @@ def loads(data: bytes, source: str) -> list[Feature]:
         DriftReferenceError: it is no reference, is broken, or was written by a newer version.
     """
     try:
-        found = json.loads(data.decode(), parse_constant=_refuse_constant)
+        found = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as problem:
         raise DriftReferenceError(f"{source} is no drift reference: it is not JSON ({problem})") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -122,12 +125,19 @@ def _read_feature(row: Any) -> Feature:
     if kind == PERFORMANCE:
         return _read_performance(name, row, thresholds)
     parts = tuple(_read_part(part, kind) for part in row["parts"])
-    projection = Projection(*(_count(row[key]) for key in ("dimensions", "projections", "seed"))) if (
-        kind == EMBEDDING
-    ) else None  # fmt: skip
+    projection = _read_projection(row, len(parts)) if kind == EMBEDDING else None
     wanted = projection.names if projection is not None else ("",)
     _check(tuple(part.name for part in parts) == wanted, "its parts are not what its kind has")
     return Distribution(name, kind, parts, projection, thresholds)
+
+
+def _read_projection(row: Any, parts: int) -> Projection:
+    dimensions, count = _count(row["dimensions"]), _count(row["projections"])
+    _check(dimensions >= 1, "it has no dimensions")
+    # Before names are made of numbers that may be huge.
+    _check(parts == (count + 1 if count else dimensions), "its parts are not what its kind has")
+    _check(type(row["seed"]) is int, f"seed is {row['seed']!r}")
+    return Projection(dimensions, count, row["seed"])
 
 
 def _read_performance(name: str, row: Any, thresholds: Mapping[str, float]) -> Performance:
@@ -184,5 +194,6 @@ def _finite(value: Any) -> float:
 
 
 def _count(value: Any) -> int:
-    _check(type(value) is int and value >= 0, f"{value!r} is no count")
+    _check(type(value) is int and value >= 0, f"{value!r:.100} is no count")
+    _check(value <= _MAX_COUNT, "a count is larger than 2^53")
     return int(value)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from otelml.drift.bins import ClassBins, NumericBins
 from otelml.drift.columns import as_array, as_numbers, as_rows
+from otelml.drift.noise import Noise, of_mean
 from otelml.drift.projection import Projection
-from otelml.drift.scores import DIFFERENCE, compare
+from otelml.drift.scores import DEFAULT_THRESHOLD, DIFFERENCE, Measured, compare
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     Vector = np.ndarray[Any, np.dtype[np.float64]]
 
-Found = dict[str, tuple[float, float]]
-"""Value and noise floor, by method."""
+Found = dict[str, Measured]
+"""By method."""
 
 NUMERIC, CATEGORICAL, EMBEDDING, CONFIDENCE, PERFORMANCE = KINDS = (
     "numeric",
@@ -62,7 +63,15 @@ class Feature(Protocol):
 
     @property
     def min_count(self) -> int:
-        """Observations below which a score says more about chance than about drift."""
+        """Observations, of a window and of the reference, below which a score says more about chance than drift."""
+
+    @property
+    def rows(self) -> float:
+        """Observations that the reference holds; infinite where it was given as one number."""
+
+    @property
+    def default_threshold(self) -> float:
+        """Where none was given or calibrated."""
 
     def tally(self, values: Any) -> Vector:
         """The vector of a batch.
@@ -118,6 +127,14 @@ class Distribution:
         """Ten observations a bin: there the noise floor of psi has come down to the default threshold."""
         return _PER_BIN * max(sum(count > 0 for count in part.counts) for part in self.parts)
 
+    @property
+    def rows(self) -> float:
+        return sum(self.parts[0].counts)
+
+    @property
+    def default_threshold(self) -> float:
+        return DEFAULT_THRESHOLD
+
     def tally(self, values: Any) -> Vector:
         import numpy as np
 
@@ -140,11 +157,7 @@ class Distribution:
             for part, counts in self.split(vector)
         ]
         shared = [name for name in found[0] if all(name in each for each in found)]
-        return {
-            name: (math.fsum(each[name][0] for each in found) / len(found),
-                   math.fsum(each[name][1] for each in found) / len(found))
-            for name in shared
-        }  # fmt: skip
+        return {name: _average([each[name] for each in found]) for name in shared}
 
     def split(self, vector: Vector) -> Iterator[tuple[Part, Vector]]:
         """Each part with its section of a vector."""
@@ -159,6 +172,14 @@ class Distribution:
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Distribution:
         return replace(self, thresholds=dict(thresholds))
+
+
+def _average(found: list[Measured]) -> Measured:
+    """Of the parts; the limit is that of parts that vary as one, an upper bound."""
+    value = math.fsum(each.value for each in found) / len(found)
+    floor = math.fsum(each.noise.floor for each in found) / len(found)
+    limit = math.fsum(each.noise.limit for each in found) / len(found)
+    return Measured(value, Noise(floor, limit))
 
 
 @dataclass(frozen=True)
@@ -193,6 +214,15 @@ class Performance:
         """Thirty scores, from which on a mean may be taken for normally distributed."""
         return _LEAST_SCORES
 
+    @property
+    def rows(self) -> float:
+        return self.count or math.inf
+
+    @property
+    def default_threshold(self) -> float:
+        """A tenth of the mean, whatever the scores' unit; of a mean of 0 the noise alone decides."""
+        return DEFAULT_THRESHOLD * abs(self.mean)
+
     def tally(self, values: Any) -> Vector:
         """Scores that are not finite are left out, and counted so."""
         import numpy as np
@@ -209,12 +239,13 @@ class Performance:
         return float(vector[0])
 
     def compare(self, vector: Vector, n: float) -> Found:
-        """`difference`: how much worse the mean is; the noise floor is the mean size of that by chance."""
+        """`difference`: how much worse the mean is."""
         mean, variance = _moments(vector)
         worse = self.origin + mean - self.mean if self.lower_is_better else self.mean - self.origin - mean
         spread = variance / n + (self.variance / self.count if self.count else 0.0)
-        noise = math.sqrt(2 * spread / math.pi)
-        return {DIFFERENCE: (worse, noise)} if math.isfinite(worse) and math.isfinite(noise) else {}
+        if not (math.isfinite(worse) and math.isfinite(spread)):
+            return {}
+        return {DIFFERENCE: Measured(worse, of_mean(math.sqrt(spread)))}
 
     def with_reference(self, vector: Vector) -> Performance:
         mean, variance = _moments(vector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ ROWS = 50_000
 """Rows in a batch."""
 
 _MISSING = frozenset(
-    ("", " ", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "NULL", "null", "Null", "None", "none")
-)
+    ("", " ", "?", "NULL", "null", "Null", "None", "none",
+     "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-NaN", "-nan")
+)  # fmt: skip
 """What stands in CSV files for no value."""
+
+_is_whole = re.compile(r"-?\d+\.0").fullmatch
+_QUOTED = re.compile(r'(?<![^,;\t|\r\n])"[^"]*(?:""[^"]*)*"')
 
 _PARQUET = frozenset({".parquet", ".pq"})
 _SNIFFED = 65_536
@@ -60,9 +65,9 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _delimiter(start: str) -> str:
-    """What most often stands in the first line, out of those that are used."""
-    line = start.partition("\n")[0]
-    return max(",;\t|", key=line.count)
+    """What most often stands outside of quotes in both the first line and the next, else in the first one alone."""
+    lines = [line for line in _QUOTED.sub("", start).splitlines()[:2] if line] or [""]
+    return max(",;\t|", key=lambda mark: (min(line.count(mark) for line in lines), lines[0].count(mark)))
 
 
 def _batches(path: Path, names: Sequence[str], rows: Any) -> Iterator[dict[str, Any]]:
@@ -86,7 +91,11 @@ def _columns(names: Sequence[str], rows: list[list[str]]) -> dict[str, Any]:
     columns = {}
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
         column = np.empty(len(values), dtype=object)
-        column[:] = [None if value in _MISSING else value for value in values]
+        # Integers that have become floats, as they do where one is missing, are the same class again.
+        column[:] = [
+            None if text in _MISSING else text[:-2] if text[-2:] == ".0" and _is_whole(text) else text
+            for text in values
+        ]
         columns[name] = column
     return columns
 
@@ -140,21 +149,34 @@ def parse_numbers(values: Any) -> tuple[Any, int]:
     if values.dtype.kind != "O":
         return values, 0
     try:
-        return values.astype(np.float64), 0
+        if not any(_is_python(value) for value in values.tolist()):
+            return values.astype(np.float64), 0
     except (TypeError, ValueError):
-        parsed = [_parse(value) for value in values.tolist()]
-        return np.array([np.nan if n is None else n for n in parsed]), parsed.count(None)
+        pass
+    parsed = [_parse(value) for value in values.tolist()]
+    return np.array([np.nan if n is None else n for n in parsed]), parsed.count(None)
+
+
+def _is_python(value: Any) -> bool:
+    """Whether a text is a number in Python's source code alone: `12_34` is an identifier."""
+    return type(value) is str and "_" in value
 
 
 def _parse(value: Any) -> float | None:
-    if value is None:
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return float("nan")
+    if _is_python(value):
+        return None
     try:
         return float(value)
     except (TypeError, ValueError):
         return None
 
 
-def convert(batch: Mapping[str, Any], numeric: frozenset[str]) -> dict[str, Any]:
-    """A batch with the columns in `numeric` as numbers."""
-    return {name: parse_numbers(values)[0] if name in numeric else values for name, values in batch.items()}
+def convert(batch: Mapping[str, Any], numeric: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, int]]:
+    """A batch with the columns in `numeric` as numbers, and that with how many values of each are none added."""
+    columns, no_numbers = dict(batch), dict(numeric)
+    for name in numeric:
+        columns[name], wrong = parse_numbers(batch[name])
+        no_numbers[name] += wrong
+    return columns, no_numbers

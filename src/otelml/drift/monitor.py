@@ -11,9 +11,11 @@ from otelml.drift import pushed
 from otelml.drift.alerts import Episode
 from otelml.drift.columns import UNNAMED
 from otelml.drift.features import PERFORMANCE, Feature
+from otelml.drift.options import check_positive, checked_methods, checked_threshold
 from otelml.drift.scores import DIFFERENCE, METHODS, Score
-from otelml.drift.telemetry import FeatureTelemetry, Label
+from otelml.drift.telemetry import FeatureTelemetry, Label, tell_troubles, withdraw_all
 from otelml.drift.tracks import Closed, Decayed, Track, Tumbling
+from otelml.drift.watch import Watch
 from otelml.drift.window import DriftWindow, Threshold, score, tally_batch
 from otelml.instruments import internal, timer
 
@@ -24,26 +26,12 @@ if TYPE_CHECKING:
 _monitors: weakref.WeakSet[DriftMonitor] = weakref.WeakSet()
 
 
-class _Watch:
-    """One feature of a monitor: its window, its total, its latest scores and its alerts."""
-
-    def __init__(
-        self, feature: Feature, track: Track, telemetry: FeatureTelemetry, episodes: dict[str, Episode]
-    ) -> None:
-        import numpy as np
-
-        self.feature = feature
-        self.track = track
-        self.telemetry = telemetry
-        self.episodes = episodes
-        self.total: Any = np.zeros(feature.size)
-        self.latest: Closed | None = None
-
-
 class DriftMonitor:
     """Compares what it observes with a reference, a window at a time. For use from many threads.
 
-    Its memory does not grow: a vector of counts for each feature, however much is observed.
+    Its memory does not grow: a vector of counts for each feature, however much is observed. Its gauges are there until
+    `close()`, until it is garbage, or until another monitor takes its name. A copy is the monitor itself; one read from
+    a pickle has the same configuration and has observed nothing: send `total` where counts are to travel.
     """
 
     def __init__(
@@ -76,10 +64,12 @@ class DriftMonitor:
             min_count: observations without which there is no score; by default ten a bin that the reference fills.
 
         Raises:
-            ValueError: a method is unknown, or a number is not positive.
+            ValueError: a method is unknown, a number is not positive, or a threshold is not finite.
+            TypeError: a number is none.
         """
-        methods = (method,) if isinstance(method, str) else tuple(method)
-        _check(methods, window=window, half_life=half_life, patience=patience, min_count=min_count)
+        methods = checked_methods(method)
+        threshold = checked_threshold(threshold)
+        check_positive(window=window, half_life=half_life, patience=patience, min_count=min_count)
         self.reference = reference
         self.name = name
         self.model = model
@@ -89,16 +79,43 @@ class DriftMonitor:
         self._window = window
         self._patience = patience
         self._methods = methods
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler may read or observe while the interrupted frame does.
+        self._lock = threading.RLock()
         self._watches = {feature.name: self._watch(feature) for feature in reference.values()}
+        telemetries = [watch.telemetry for watch in self._watches.values()]
+        with internal.guard("drift"):
+            tell_troubles(name, telemetries)
+        # Not at exit: the last export is to have the gauges.
+        self._finalizer = weakref.finalize(self, withdraw_all, telemetries)
+        self._finalizer.atexit = False
         _monitors.add(self)
 
-    def _watch(self, feature: Feature) -> _Watch:
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "name": self.name,
+            "model": self.model,
+            "window": self._window,
+            "half_life": self._half_life,
+            "threshold": self.threshold,
+            "method": self._methods,
+            "patience": self._patience,
+            "min_count": self.min_count,
+        }
+        return _rebuild, (self.reference, options)
+
+    def __copy__(self) -> DriftMonitor:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> DriftMonitor:
+        """This monitor itself, so that the copy of a model that holds one has the same counts."""
+        return self
+
+    def _watch(self, feature: Feature) -> Watch:
         performance = feature.kind == PERFORMANCE
         label = Label(self._name_of(feature), feature.kind, self.model)
         telemetry = FeatureTelemetry(feature, label, (DIFFERENCE,) if performance else METHODS)
         episodes = {m: Episode(self._patience) for m in ((DIFFERENCE,) if performance else self._methods)}
-        return _Watch(feature, self._track(feature), telemetry, episodes)
+        return Watch(feature, self._track(feature), telemetry, episodes)
 
     def _name_of(self, feature: Feature) -> str:
         if self.name is None:
@@ -106,10 +123,11 @@ class DriftMonitor:
         return self.name if list(self.reference) == [UNNAMED] else f"{self.name}.{feature.name}"
 
     def _track(self, feature: Feature) -> Track:
-        window = max(self._window, feature.min_count if self.min_count is None else self.min_count)
+        least = feature.min_count if self.min_count is None else self.min_count
+        window = max(self._window, least)
         if self._half_life is None:
             return Tumbling(feature.size, window)
-        return Decayed(feature.size, window, self._half_life)
+        return Decayed(feature.size, window, self._half_life, least)
 
     def observe(self, batch: Any) -> None:
         """Count a batch in: about 10 ns a number, and no memory that stays.
@@ -126,33 +144,25 @@ class DriftMonitor:
             for feature, tally in tally_batch(self.reference, batch):
                 self._add(self._watches[feature.name], tally)
 
-    def _add(self, watch: _Watch, tally: Vector) -> None:
+    def _add(self, watch: Watch, tally: Vector) -> None:
         n = watch.feature.observations(tally)
         if not n:
             return
         with self._lock:
-            watch.total += tally
-            closed = watch.track.add(tally, n)
+            windows = watch.add(tally, n)
         watch.telemetry.count(tally)
-        if closed is not None:
+        for closed in windows:
             self._judge(watch, closed)
 
-    def _judge(self, watch: _Watch, closed: Closed) -> None:
+    def _judge(self, watch: Watch, closed: Closed) -> None:
         scores = self._score(watch, closed)
         with self._lock:
-            watch.latest = closed
-            changes = [
-                (change, method, windows)
-                for method, episode in watch.episodes.items()
-                if method in scores
-                for windows in [episode.windows + 1]
-                if (change := episode.update(scores[method])) is not None
-            ]
+            changes = watch.update(closed, scores)
         watch.telemetry.show(scores)
         for change, method, windows in changes:
             watch.telemetry.tell(change, method, scores[method], windows)
 
-    def _score(self, watch: _Watch, closed: Closed) -> dict[str, Score]:
+    def _score(self, watch: Watch, closed: Closed) -> dict[str, Score]:
         return score(watch.feature, closed.vector, closed.n, self.threshold, self.min_count)
 
     def close_window(self) -> None:
@@ -160,7 +170,7 @@ class DriftMonitor:
         for watch in self._watches.values():
             with internal.guard("drift"):
                 with self._lock:
-                    closed = watch.track.close()
+                    closed = watch.close()
                 if closed is not None:
                     self._judge(watch, closed)
 
@@ -172,7 +182,7 @@ class DriftMonitor:
         found = {}
         for name, watch in self._watches.items():
             with self._lock:
-                window = watch.latest or watch.track.peek()
+                window = watch.peek()
             scores = self._score(watch, window) if window is not None else {}
             if scores:
                 found[name] = scores
@@ -200,24 +210,27 @@ class DriftMonitor:
         """
         return self.total.merge(*(o.total if isinstance(o, DriftMonitor) else o for o in others))
 
+    def close(self) -> None:
+        """Take its series out of the metrics; it still counts, scores and writes events for whoever goes on."""
+        with internal.guard("drift"):
+            self._finalizer()
+
     def start_anew(self) -> None:
         """Forget what was observed, and close alerts without a word: a forked child, or a new deployment, does this."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for watch in self._watches.values():
+            watch.waiting.clear()
+            watch.adding = watch.judging = False
             watch.total = watch.total * 0
             watch.latest = None
+            watch.telemetry.show({})
             watch.track = self._track(watch.feature)
             for episode in watch.episodes.values():
                 episode.open, episode.windows = False, 0
 
 
-def _check(methods: tuple[str, ...], **numbers: float | None) -> None:
-    for method in methods:
-        if method not in METHODS:
-            raise ValueError(f"{method!r} is no method of drift: one of {', '.join(METHODS)}")
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive, not {value}")
+def _rebuild(reference: DriftReference, options: dict[str, Any]) -> DriftMonitor:
+    return DriftMonitor(reference, **options)
 
 
 def _after_fork() -> None:

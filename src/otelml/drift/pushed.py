@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 from otelml import instruments
-from otelml.drift.alerts import Episode
+from otelml.drift.alerts import Change, Episode
+from otelml.drift.classes import class_text
 from otelml.drift.features import DRIFT_KINDS, drift_kind
 from otelml.drift.scores import DEFAULT_THRESHOLD, Score
 from otelml.drift.telemetry import Label, emit_change
@@ -17,7 +19,9 @@ MAX_EPISODES = 1500
 """Series with alerts of their own; scores of more are shown, and raise none."""
 
 _episodes: dict[tuple[str, str, str | None, str | None], Episode] = {}
-_lock = threading.Lock()
+# Re-entrant, as a signal handler may record too; `_judging` keeps it out of what it has interrupted.
+_lock = threading.RLock()
+_judging = False
 
 
 def record_drift(
@@ -42,7 +46,7 @@ def record_drift(
         patience: scores in a row that raise an alert, and clear it.
     """
     with internal.guard("drift"):
-        score, threshold = float(score), float(threshold)
+        score, threshold = _number(score), _number(threshold)
         if not (math.isfinite(score) and math.isfinite(threshold)):
             internal.count("dropped", "drift", "non_finite_value")
             return
@@ -51,9 +55,25 @@ def record_drift(
             internal.warn_once(
                 "drift:kind", "otelml: drift has no kind %.100r; it counts as distribution", kind
             )
-        label = Label(feature, kind, model)
+        label = Label(class_text(feature), kind, class_text(model))
+        method = class_text(method) or "other"
         _show(label, method, score, threshold)
-        _judge(label, method, Score(score, -math.inf, threshold, 0), patience)
+        _judge(label, method, Score(score, -math.inf, threshold, 0), _at_least_one(patience))
+
+
+def _number(value: Any) -> float:
+    """`value` as a number, NaN where it is none."""
+    try:
+        return float(value)
+    except Exception:  # noqa: BLE001 - a class of the user's may raise anything
+        return math.nan
+
+
+def _at_least_one(patience: Any) -> int:
+    try:
+        return max(1, int(patience))
+    except Exception:  # noqa: BLE001 - as above
+        return 1
 
 
 def _show(label: Label, method: str, score: float, threshold: float) -> None:
@@ -70,14 +90,32 @@ def _judge(label: Label, method: str, score: Score, patience: int) -> None:
     if label.feature is not None:
         attributes[names.ML_FEATURE_NAME] = label.feature
     alerts = instruments.counter(names.METRIC_ML_DRIFT_ALERTS)
-    with _lock:
-        episode = _episode((drift_kind(label.kind), method, label.feature, label.model), patience)
-        if episode is None:
-            return
-        windows, change = episode.windows + 1, episode.update(score)
-    alerts.add(1 if change is not None and episode.open else 0, attributes)
+    found = _update((drift_kind(label.kind), method, label.feature, label.model), score, patience)
+    if found is None:
+        return
+    change, windows = found
+    alerts.add(1 if change is Change.DETECTED else 0, attributes)
     if change is not None:
         emit_change(change, label, method, score, windows)
+
+
+def _update(
+    key: tuple[str, str, str | None, str | None], score: Score, patience: int
+) -> tuple[Change | None, int] | None:
+    """What a score changes, and after how many in a row; None where it has no alerts."""
+    global _judging  # noqa: PLW0603 - the lock keeps threads apart
+    with _lock:
+        if _judging:
+            return None
+        _judging = True
+        try:
+            episode = _episode(key, patience)
+            if episode is None:
+                return None
+            windows = episode.windows + 1
+            return episode.update(score), windows
+        finally:
+            _judging = False
 
 
 def _episode(key: tuple[str, str, str | None, str | None], patience: int) -> Episode | None:
@@ -93,6 +131,6 @@ def _episode(key: tuple[str, str, str | None, str | None], patience: int) -> Epi
 
 def reset() -> None:
     """Forget every alert: for tests, and for a forked child, which has a lock of its own."""
-    global _lock  # noqa: PLW0603 - the old one may be held by a thread that the fork left behind
-    _lock = threading.Lock()
+    global _lock, _judging
+    _lock, _judging = threading.RLock(), False
     _episodes.clear()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from otelml.drift import document
-from otelml.drift.columns import UNNAMED, read_columns
+from otelml.drift.columns import UNNAMED, BadColumnError, plain_array, read_columns
 from otelml.drift.features import Feature
-from otelml.drift.fitting import Plan, finish
+from otelml.drift.fitting import LEAST_CHUNKS, Plan, finish
 from otelml.drift.sample import sample_columns
 
 DriftReferenceError = document.DriftReferenceError
@@ -80,7 +80,8 @@ class DriftReference(Mapping[str, Feature]):
             seed: of the directions.
             lower_is_better: names of performance features that are so, such as losses.
             chunks: calibrate the thresholds to the mean and three standard deviations of the scores that this many
-                successive chunks of the reference have. A chunk should be about as large as a window will be.
+                successive chunks of the reference, 5 or more, have against the rest of it. A chunk should be about as
+                large as a window will be.
 
         Raises:
             ValueError: a column holds nothing, or nothing that can be compared; the message names it.
@@ -96,7 +97,8 @@ class DriftReference(Mapping[str, Feature]):
         columns = read_columns(values, whole=isinstance(kinds, str))
         _check_chunks(chunks)
         features = []
-        for name, column in columns.items():
+        for name, values_of_it in columns.items():
+            column = _plain_column(name, values_of_it)
             feature = plan.create(name, column)
             pieces = _cut(column, chunks) if chunks else [column]
             features.append(finish(feature, [feature.tally(piece) for piece in pieces], chunks))
@@ -164,12 +166,21 @@ def _plan(kinds: Mapping[str, str] | str | None, **how: Any) -> Plan:
 
 
 def _check_chunks(chunks: int) -> None:
-    if chunks and chunks < 2:
-        raise ValueError("a calibration needs at least 2 chunks")
+    if chunks and chunks < LEAST_CHUNKS:
+        raise ValueError(f"a calibration needs at least {LEAST_CHUNKS} chunks, not {chunks}")
+
+
+def _plain_column(name: str, values: Any) -> Any:
+    """A column as an array with a length, made once: an iterator can be read once, and slices differ elsewhere."""
+    try:
+        array = plain_array(values)
+    except BadColumnError as problem:
+        raise ValueError(f"feature {name!r}: {problem}") from None
+    return array if array.ndim else array.reshape(1)
 
 
 def _cut(column: Any, chunks: int) -> list[Any]:
-    """Successive chunks of a column that differ by a row at most."""
-    rows = len(column) if hasattr(column, "__len__") else 1
+    """Successive chunks of an array that differ by a row at most."""
+    rows = len(column)
     limits = [i * rows // chunks for i in range(chunks + 1)]
     return [column[start:end] for start, end in zip(limits, limits[1:], strict=False)]

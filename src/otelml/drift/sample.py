@@ -18,7 +18,7 @@ def sample_columns(batches: Iterable[Mapping[str, Any]], size: int) -> dict[str,
     kept: dict[str, Any] = {}
     keys = np.empty(0)
     limit = 1.0
-    for batch in batches:
+    for batch in filter(None, batches):
         drawn = random.random(len(next(iter(batch.values()))))
         wanted = drawn < limit
         keys = np.concatenate([keys, drawn[wanted]])

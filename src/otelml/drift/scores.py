@@ -1,10 +1,11 @@
-"""How far two sets of bin counts lie apart: seven measures, and what each of them reaches by chance alone.
+"""How far two sets of bin counts lie apart: seven measures, and how each of them is compared with chance.
 
 Everywhere p are the reference's shares of the bins (m observations), q the window's (n observations), both sum to 1.
-The noise floors follow from the difference of two multinomial samples of one distribution, whose variance in a bin is
-p (1 - p) (1/n + 1/m); B is the number of bins that the reference has values in.
 
-Only `psi` and `chi2` divide by a share, and so only these need a bound from below: `EPSILON`, the same for both.
+Only `psi` and `chi2` divide by a share, and so only these need a bound from below: `EPSILON`, the same for both. That a
+bin is empty in the reference does not say that its share is 0: where a window has values in it, `psi`, `js` and
+`hellinger`, which such bins weigh most in, expect up to half an observation of the reference there. `chi2`, which they
+would rule, has them counted together with all that have fewer than five, and expects up to five (Cochran 1954).
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from otelml.drift import noise
+from otelml.drift.noise import Chance, Noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +29,6 @@ EPSILON = 1e-4
 DEFAULT_THRESHOLD = 0.1
 """From here on a distribution has drifted, unless another threshold is given or was calibrated."""
 
-_MEAN_OF_KOLMOGOROV = math.sqrt(math.pi / 2) * math.log(2)  # 0.8687
-
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -37,26 +39,51 @@ class Score:
         noise_floor: what windows of this size reach on average without any drift.
         threshold: above it the window has drifted.
         n: observations that went into it; of a decayed window, how many equally heavy ones would say as much.
+        noise_limit: what windows of this size hardly ever exceed without any drift.
     """
 
     value: float
     noise_floor: float
     threshold: float
     n: float
+    noise_limit: float = -math.inf
 
     @property
     def drifted(self) -> bool:
-        """Whether the value is above both the threshold and the noise floor."""
-        return self.value > self.threshold and self.value > self.noise_floor
+        """Whether the value is above the threshold, and more than chance explains."""
+        return self.value > self.threshold and not self.within_noise
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether chance explains the value: it is no greater than the noise limit."""
+        return self.value <= max(self.noise_floor, self.noise_limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A measure and its noise floor, and whether it needs the bins to have an order."""
+    """A measure, and what it needs.
+
+    Attributes:
+        measure: takes p and q.
+        chance: what it reaches without drift.
+        ordered: whether the bins need an order.
+        least: observations of the reference from which on a bin is compared by itself; of those with fewer, up to so
+            many count as expected.
+        pooled: whether bins with fewer are counted together.
+    """
 
     measure: Callable[[Shares, Shares], float]
-    noise: Callable[[Shares, float], float]
+    chance: Chance
     ordered: bool = False
+    least: float = 0.0
+    pooled: bool = False
+
+
+class Measured(NamedTuple):
+    """The value of a method, and the noise in it."""
+
+    value: float
+    noise: Noise
 
 
 def psi(p: Shares, q: Shares) -> float:
@@ -133,51 +160,14 @@ def wasserstein(p: Shares, q: Shares) -> float:
     return float(np.mean(steps)) if steps.size else 0.0
 
 
-def _divergence_noise(p: Shares, c: float) -> float:
-    """(B - 1) (1/n + 1/m): the expectation of sum (q - p)^2 / p, to which psi and chi2 are equal near p = q."""
-    return max(0, int((p > 0).sum()) - 1) * c
-
-
-def _js_noise(p: Shares, c: float) -> float:
-    """The divergence is an eighth of psi near p = q, in nats."""
-    return math.sqrt(_divergence_noise(p, c) / (8 * math.log(2)))
-
-
-def _hellinger_noise(p: Shares, c: float) -> float:
-    """The square is an eighth of psi near p = q."""
-    return math.sqrt(_divergence_noise(p, c) / 8)
-
-
-def _tv_noise(p: Shares, c: float) -> float:
-    """Half the expectation of sum |q - p|, each normally distributed."""
-    import numpy as np
-
-    return float(np.sum(np.sqrt(p * (1 - p)))) * math.sqrt(c / (2 * math.pi))
-
-
-def _ks_noise(_: Shares, c: float) -> float:
-    """The mean of Kolmogorov's distribution, for continuous values; between bins it can only be less."""
-    return _MEAN_OF_KOLMOGOROV * math.sqrt(c)
-
-
-def _wasserstein_noise(p: Shares, c: float) -> float:
-    """The mean of |Q - P|, each normally distributed with the variance P (1 - P) (1/n + 1/m)."""
-    import numpy as np
-
-    cumulated = np.clip(np.cumsum(p)[:-1], 0, 1)
-    if not cumulated.size:
-        return 0.0
-    return float(np.mean(np.sqrt(cumulated * (1 - cumulated)))) * math.sqrt(2 * c / math.pi)
-
-
 METHODS: dict[str, Method] = {
-    "psi": Method(psi, _divergence_noise),
-    "js": Method(js, _js_noise),
-    "ks": Method(ks, _ks_noise, ordered=True),
-    "wasserstein": Method(wasserstein, _wasserstein_noise, ordered=True),
-    "hellinger": Method(hellinger, _hellinger_noise),
-    "tv": Method(tv, _tv_noise),
-    "chi2": Method(chi2, _divergence_noise),
+    "psi": Method(psi, noise.divergence, least=0.5),
+    "js": Method(js, noise.jensen_shannon, least=0.5),
+    "ks": Method(ks, noise.kolmogorov, ordered=True),
+    "wasserstein": Method(wasserstein, noise.cumulated, ordered=True),
+    "hellinger": Method(hellinger, noise.hellinger, least=0.5),
+    "tv": Method(tv, noise.total_variation),
+    "chi2": Method(chi2, noise.divergence, least=5, pooled=True),
 }
 """By the name that `ml.drift.method` has."""
 
@@ -185,8 +175,8 @@ DIFFERENCE = "difference"
 """The method of performance features, which have a mean and no bins."""
 
 
-def compare(reference: Any, window: Any, n: float, ordered: int) -> dict[str, tuple[float, float]]:
-    """Value and noise floor of every method that applies, from counts of the same bins.
+def compare(reference: Shares, window: Shares, n: float, ordered: int) -> dict[str, Measured]:
+    """Every method that applies, from counts of the same bins.
 
     Args:
         reference: counts of shape (bins,), more than 0 in all.
@@ -195,14 +185,24 @@ def compare(reference: Any, window: Any, n: float, ordered: int) -> dict[str, tu
         ordered: how many of the bins, from the first on, have an order; 0 for none. Without two observations of
             ordered bins the methods that need an order are absent.
     """
-    found: dict[str, tuple[float, float]] = {}
-    m, weight = float(reference.sum()), float(window.sum())
+    each = float(window.sum()) / n
+    found = {}
     for name, method in METHODS.items():
         bins = ordered if method.ordered else len(reference)
-        m_in, weight_in = float(reference[:bins].sum()), float(window[:bins].sum())
-        if not (m_in > 0 and weight_in > 0):
-            continue
-        p, q = reference[:bins] / m_in, window[:bins] / weight_in
-        c = weight / (n * weight_in) + 1 / m_in
-        found[name] = method.measure(p, q), method.noise(p, c)
-    return {name: found[name] for name in METHODS if name in found} if m > 0 else {}
+        if reference[:bins].sum() > 0 and window[:bins].sum() > 0:
+            found[name] = _apply(method, reference[:bins], window[:bins], each)
+    return found
+
+
+def _apply(method: Method, reference: Shares, window: Shares, each: float) -> Measured:
+    """One method; `each` is what an observation weighs in the window."""
+    import numpy as np
+
+    if method.pooled:
+        rare = reference < method.least
+        reference, window = (np.append(counts[~rare], counts[rare].sum()) for counts in (reference, window))
+    m, weight = float(reference.sum()), float(window.sum())
+    p, q = reference / m, window / weight
+    few = reference < method.least
+    expected = np.where(few, np.clip(q, p, method.least / m), p)
+    return Measured(method.measure(expected, q), method.chance(p, each / weight + 1 / m))

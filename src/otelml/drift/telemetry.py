@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from otelml import events, instruments
 from otelml.drift.alerts import Change
 from otelml.drift.features import Distribution, Feature, drift_kind
 from otelml.drift.scores import Score
+from otelml.drift.window import some_of
 from otelml.instruments import internal
 from otelml.instruments.attributes import attributes_key
 from otelml.semconv import _generated as names
@@ -31,6 +32,11 @@ class Label:
     kind: str
     model: str | None
 
+    @property
+    def key(self) -> tuple[str | None, str | None]:
+        """What tells its series from those of others."""
+        return self.feature, self.model
+
     def attributes(self, part: str = "") -> dict[str, Any]:
         """Of all series of the feature, or of a part of it."""
         feature = f"{self.feature}[{part}]" if part else self.feature
@@ -38,20 +44,35 @@ class Label:
         return {key: value for key, value in given.items() if value is not None}
 
 
+_shown: dict[tuple[str | None, str | None], FeatureTelemetry] = {}
+"""Whose series the ones of a label are: the latest one's."""
+
+
 class FeatureTelemetry:
-    """What one feature of one monitor shows. Recording appends to lists; no call here locks or waits."""
+    """What one feature of one monitor shows. Recording appends to lists; no call here locks or waits.
+
+    Attributes:
+        took_over: whether another one of the same label was shown, which is not any more.
+        left_out: how many series of a metric there was no room for.
+    """
 
     def __init__(self, feature: Feature, label: Label, methods: Iterable[str]) -> None:
         self._feature = feature
-        self._label = label
+        self.label = label
         self._methods = tuple(methods)
         self._bins: list[tuple[Any, float]] = []
         self._scores: dict[str, tuple[Any, Any, Any]] = {}
+        self.left_out: dict[str, int] = {}
+        before = _shown.get(label.key)
+        self.took_over = before is not None
+        if before is not None:
+            before.withdraw()
+        _shown[label.key] = self
         self._bind()
         self.announce()
 
     def _bind(self) -> None:
-        label = self._label
+        label = self.label
         kind = {names.ML_DRIFT_KIND: drift_kind(label.kind)}
         alerts = {**kind, names.ML_FEATURE_NAME: label.feature}
         self._alerts = instruments.counter(names.METRIC_ML_DRIFT_ALERTS).bind(alerts)
@@ -60,23 +81,33 @@ class FeatureTelemetry:
             self._bind_bins(self._feature)
         scored = [label.attributes() | kind | {names.ML_DRIFT_METHOD: method} for method in self._methods]
         gauges = [instruments.gauge(spec) for spec in _OF_SCORES]
-        if _has_room(gauges[0], scored, label.feature):
+        if self._has_room(gauges[0], scored):
             for method, attributes in zip(self._methods, scored, strict=True):
                 bound = [gauge.bind(attributes) for gauge in gauges]
                 self._scores[method] = (bound[0], bound[1], bound[2])
 
     def _bind_bins(self, feature: Distribution) -> None:
         binned = [
-            (self._label.attributes(part.name) | {names.ML_DRIFT_BIN: label}, share)
+            (self.label.attributes(part.name) | {names.ML_DRIFT_BIN: label}, share)
             for part in feature.parts
             for label, share in zip(part.bins.labels, part.proportions, strict=True)
         ]
         counter = instruments.counter(names.METRIC_ML_DRIFT_OBSERVATIONS)
         gauge = instruments.gauge(names.METRIC_ML_DRIFT_REFERENCE_PROPORTION)
         # All bins or none: shares of some bins would add up to a wrong score.
-        if _has_room(counter, [attributes for attributes, _ in binned], self._label.feature):
+        if self._has_room(counter, [attributes for attributes, _ in binned]):
             self._counters = [counter.bind(attributes) for attributes, _ in binned]
             self._bins = [(gauge.bind(attributes), share) for attributes, share in binned]
+
+    def _has_room(self, instrument: Any, wanted: list[dict[str, Any]]) -> bool:
+        """Whether the series fit under the registry's limit; what does not is counted, and said by `tell_left_out`."""
+        spec: Metric = instrument.spec
+        new = sum(attributes_key(attributes) not in instrument.series for attributes in wanted)
+        if not instrument.active or len(instrument.series) + new <= (spec.cardinality or 0):
+            return True
+        internal.count("overflow", "drift", spec.name, new)
+        self.left_out[spec.name] = new
+        return False
 
     def announce(self) -> None:
         """Start every count at 0, so that the first increase is one, and show the reference."""
@@ -88,28 +119,40 @@ class FeatureTelemetry:
 
     def count(self, tally: Vector) -> None:
         """Add a batch to the bins: an append for each bin that it falls into."""
-        if self._counters:
-            for counter, n in zip(self._counters, tally.tolist(), strict=True):
+        counters = self._counters  # another thread may withdraw them
+        if counters:
+            for counter, n in zip(counters, tally.tolist(), strict=True):
                 if n:
                     counter.add(int(n))
 
     def show(self, scores: Mapping[str, Score]) -> None:
         """Set the gauges to a window's scores; methods without one become absent."""
-        for method, (value, noise_floor, threshold) in self._scores.items():
+        for method, gauges in self._scores.items():
             score = scores.get(method)
             if score is None:
-                value.unset()
-                noise_floor.unset()
+                for gauge in gauges:
+                    gauge.unset()
             else:
+                value, noise_floor, threshold = gauges
                 value.set(score.value)
                 noise_floor.set(score.noise_floor)
                 threshold.set(score.threshold)
+
+    def withdraw(self) -> None:
+        """Make every gauge absent, and show nothing more: the monitor is gone, or another one has its label."""
+        self.show({})
+        self._scores = {}
+        bins, self._bins, self._counters = self._bins, [], []
+        for gauge, _ in bins:
+            gauge.unset()
+        if _shown.get(self.label.key) is self:
+            del _shown[self.label.key]
 
     def tell(self, change: Change, method: str, score: Score, windows: int) -> None:
         """Count an alert, and write the event."""
         if change is Change.DETECTED:
             self._alerts.add(1)
-        emit_change(change, self._label, method, score, windows)
+        emit_change(change, self.label, method, score, windows)
 
 
 def emit_change(change: Change, label: Label, method: str, score: Score, windows: int) -> None:
@@ -142,18 +185,33 @@ def _depth_of_caller() -> int:
     return depth
 
 
-def _has_room(instrument: Any, wanted: list[dict[str, Any]], feature: str | None) -> bool:
-    """Whether the series fit under the registry's limit; what does not is counted and said."""
-    spec: Metric = instrument.spec
-    new = sum(attributes_key(attributes) not in instrument.series for attributes in wanted)
-    if not instrument.active or len(instrument.series) + new <= (spec.cardinality or 0):
-        return True
-    internal.count("overflow", "drift", spec.name, new)
-    internal.warn_once(
-        f"drift:room:{spec.name}:{feature}",
-        "otelml: %s has no room for the %d series of feature %r, which are left out; its scores and events are not",
-        spec.name,
-        new,
-        feature,
-    )
-    return False
+def withdraw_all(telemetries: Iterable[FeatureTelemetry]) -> None:
+    """The end of a monitor; also called by the garbage collector, at any moment."""
+    for telemetry in telemetries:
+        telemetry.withdraw()
+
+
+def tell_troubles(monitor: str | None, telemetries: Sequence[FeatureTelemetry]) -> None:
+    """Say, once a monitor's name, whose series it took over, and which of its own found no room."""
+    again = [str(t.label.feature) for t in telemetries if t.took_over]
+    if again:
+        internal.warn_once(
+            f"drift:again:{monitor}",
+            "otelml: another drift monitor was shown as %s; from now on the metrics of that name are those of the new "
+            "one alone. Close the old one before, or give the new one a name=",
+            some_of(again),
+        )
+    for metric in dict.fromkeys(metric for t in telemetries for metric in t.left_out):
+        without = [t for t in telemetries if metric in t.left_out]
+        internal.warn_once(
+            f"drift:room:{metric}:{monitor}",
+            "otelml: %s has no room for the %d series of %s, which are left out; `scores()` and events are not",
+            metric,
+            sum(t.left_out[metric] for t in without),
+            some_of([str(t.label.feature) for t in without]),
+        )
+
+
+def reset() -> None:
+    """Forget what is shown: for tests."""
+    _shown.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -63,10 +64,25 @@ class Decayed:
 
     It stands for as many observations as would vary as much if all weighed the same: the square of the sum of the
     weights over the sum of their squares (Kish 1965).
+
+    Weights fall within a batch as they do between batches, so that what is observed at once weighs as much as piece by
+    piece. Its order is not known any more: its observations weigh alike, the mean of what they would have weighed.
     """
 
-    def __init__(self, size: int, window: int, half_life: float) -> None:
+    def __init__(self, size: int, window: int, half_life: float, least: float = 0) -> None:
+        """A window of nothing.
+
+        Raises:
+            ValueError: the half-life is so short that it will never stand for `least` observations.
+        """
         import numpy as np
+
+        most = 2 * half_life / math.log(2)
+        if most <= least:
+            raise ValueError(
+                f"half_life={half_life:g} is too short: such a window never stands for more than {most:.0f} "
+                f"observations, and a score needs {least:g}"
+            )
 
         self._window = window
         self._half_life = half_life
@@ -74,10 +90,13 @@ class Decayed:
         self._weight = self._squares = self._since = 0.0
 
     def add(self, tally: Vector, n: float) -> Closed | None:
-        kept = 0.5 ** (n / self._half_life)
-        self._vector = self._vector * kept + tally
-        self._weight = self._weight * kept + n
-        self._squares = self._squares * kept * kept + n
+        # The integrals over the batch of 2^(-x / half_life), and of its square.
+        rate = math.log(2) / self._half_life
+        kept = math.exp(-n * rate)
+        weight = (1 - kept) / rate
+        self._vector = self._vector * kept + tally * (weight / n)
+        self._weight = self._weight * kept + weight
+        self._squares = self._squares * kept * kept + (1 - kept * kept) / (2 * rate)
         self._since += n
         return self.close() if self._since >= self._window else None
 

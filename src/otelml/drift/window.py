@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otelml.drift.columns import UNNAMED, BadColumnError, read_columns
 from otelml.drift.features import Distribution, Feature
-from otelml.drift.scores import DEFAULT_THRESHOLD, Score
+from otelml.drift.scores import Score
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from otelml.drift.reference import DriftReference
 
 Threshold = float | Mapping[str, float] | None
-"""One for all methods, one a method, or None: the calibrated ones where there are any, else 0.1."""
+"""One for all methods, one a method, or None: the calibrated ones where there are any, else 0.1.
+
+Of `difference`, which has the unit of the scores, a tenth of the reference's mean.
+"""
 
 
 class DriftWindow:
@@ -102,6 +105,8 @@ class DriftWindow:
     ) -> dict[str, dict[str, Score]]:
         """Scores by feature and method; a feature with fewer than `min_count` observations is absent.
 
+        So is one whose reference has fewer, of which `otelml` warns once.
+
         Args:
             threshold: see `Threshold`.
             min_count: ten a bin that the reference fills, thirty scores for performance, where it is None.
@@ -118,30 +123,46 @@ class DriftWindow:
 def score(
     feature: Feature, vector: Vector, n: float, threshold: Threshold, min_count: int | None
 ) -> dict[str, Score]:
-    """Scores by method of a vector that stands for `n` observations; none where those are too few."""
-    if n < max(1, feature.min_count if min_count is None else min_count):
+    """Scores by method of a vector that stands for `n` observations; none where it, or the reference, has too few."""
+    least = max(1, feature.min_count if min_count is None else min_count)
+    if n < least or _is_small(feature, min(least, feature.min_count)):
         return {}
     return {
-        method: Score(value, noise, find_threshold(feature, method, threshold), n)
+        method: Score(value, noise.floor, find_threshold(feature, method, threshold), n, noise.limit)
         for method, (value, noise) in feature.compare(vector, n).items()
     }
+
+
+def _is_small(feature: Feature, least: int) -> bool:
+    """Whether the reference has so few observations that its own deviation would be taken for drift; that is said."""
+    if feature.rows >= least:
+        return False
+    internal.warn_once(
+        f"drift:small:{feature.name[:100]}",
+        "otelml: there is no drift score of feature %.100r: its reference has %d observations, and a score needs %d; "
+        "give it more, or fewer bins",
+        feature.name,
+        feature.rows,
+        least,
+    )
+    return True
 
 
 def find_threshold(feature: Feature, method: str, threshold: Threshold) -> float:
     """The threshold in force."""
     chosen = threshold.get(method) if isinstance(threshold, Mapping) else threshold
-    return feature.thresholds.get(method, DEFAULT_THRESHOLD) if chosen is None else float(chosen)
+    return feature.thresholds.get(method, feature.default_threshold) if chosen is None else float(chosen)
 
 
 def tally_batch(reference: DriftReference, batch: Any) -> Iterator[tuple[Feature, Vector]]:
     """The vector of each feature in a batch. What cannot be counted is, as an error, and the other features go on."""
-    for name, values in _columns_of(reference, batch).items():
+    columns = _columns_of(reference, batch)
+    unknown = [name for name in columns if name not in reference]
+    if unknown:
+        _tell_unknown(reference, unknown)
+    for name, values in columns.items():
         feature = reference.get(name)
         if feature is None:
-            internal.count("dropped", "drift", "unknown_feature")
-            internal.warn_once(
-                f"drift:unknown:{name[:100]}", "otelml: drift has no reference for feature %.100r", name
-            )
             continue
         with internal.guard("drift"):
             try:
@@ -150,6 +171,22 @@ def tally_batch(reference: DriftReference, batch: Any) -> Iterator[tuple[Feature
                 refuse(name, problem)
                 continue
             yield feature, tally
+
+
+def _tell_unknown(reference: DriftReference, unknown: Sequence[str]) -> None:
+    """Once a reference, however many there are: what is said is bounded for the program as a whole."""
+    internal.count("dropped", "drift", "unknown_feature", len(unknown))
+    internal.warn_once(
+        f"drift:unknown:{reference.fingerprint}",
+        "otelml: drift has no reference for %s, which a batch has; they are left out, and counted",
+        some_of(unknown),
+    )
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few of `names`, and how many more there are, for messages."""
+    first = ", ".join(f"{name[:100]!r}" for name in names[:3])
+    return f"{first} and {len(names) - 3} more" if len(names) > 3 else first
 
 
 def _columns_of(reference: DriftReference, batch: Any) -> dict[str, Any]:
@@ -161,11 +198,11 @@ def _columns_of(reference: DriftReference, batch: Any) -> dict[str, Any]:
 
 
 def refuse(name: str, problem: BadColumnError) -> None:
-    """Count and say, once, that values could not be counted."""
+    """Count that values could not be counted, and say so once a reason."""
     internal.count("errors", "drift", problem.reason)
     internal.warn_once(
-        f"drift:{problem.reason}:{name}",
-        "otelml: a batch of feature %r was not counted for drift: %s; others were",
+        f"drift:refused:{problem.reason}",
+        "otelml: a batch of feature %.100r was not counted for drift: %s; others were",
         name,
         problem,
     )

@@ -91,6 +91,13 @@ class AboveBars:
                 self._stream.write(partial)
 
 
+def _unwrapped(stream: Any) -> Any:
+    """The real stream: handlers made while other bars stood still write to what stood for it."""
+    while isinstance(stream, AboveBars):
+        stream = stream._stream  # noqa: SLF001 - of this module
+    return stream
+
+
 class Bars:
     """All bars of the process, for there is one terminal. Drawn as long as there is one."""
 
@@ -128,7 +135,7 @@ class Bars:
         by_stream = {id(stream): above for _, stream, above in self._standing}
         for reference in list(logging._handlerList):  # type: ignore[attr-defined]  # noqa: SLF001 - the only list of all
             handler = reference()
-            above = by_stream.get(id(getattr(handler, "stream", None)))
+            above = by_stream.get(id(_unwrapped(vars(handler).get("stream"))))
             if above is not None and type(handler).setStream is logging.StreamHandler.setStream:
                 # Without `setStream`: it takes the handler's lock, which an interrupted frame may hold.
                 handler.stream = above

@@ -32,7 +32,7 @@ class Course(Journal):
         self.shows_progress = progress
         self.paces = Paces()
         self._series: dict[str, PhaseSeries] = {}
-        self._phases: list[tuple[object, str]] = []
+        self._phases: list[tuple[Steps, str]] = []
         self._epoch: Epoch | None = None
         self._training_start_ns: int | None = None
 
@@ -122,14 +122,20 @@ class Course(Journal):
             found = self._series[phase] = PhaseSeries(TRAIN if phase == TRAIN else EVAL)
         return found
 
-    def enter_phase(self, phase: str, loop: object) -> int:
+    def enter_phase(self, phase: str, loop: Steps) -> int:
         """A loop of steps begins; the number of its first one."""
         self._phases.append((loop, TRAIN if phase == TRAIN else EVAL))
         return 0 if self.scope.step is None else self.scope.step + 1
 
-    def leave_phase(self, loop: object) -> None:
+    def leave_phase(self, loop: Steps) -> None:
         """It is over."""
         self._phases = [entry for entry in self._phases if entry[0] is not loop]
+
+    def finish_loops(self, epoch: Epoch | None = None) -> None:
+        """Loops that somebody left without their end: those of `epoch`, or all."""
+        for loop, _ in self._phases[::-1]:
+            if epoch is None or loop.epoch is epoch:
+                loop.finish()
 
     def add_done(self, phase: str, steps: int, samples: int, tokens: int) -> None:
         """Count what a loop did in training."""
@@ -145,7 +151,7 @@ class Course(Journal):
         share = min(done / total, 1.0)
         if epoch is not None and epoch.total:
             share = min((epoch.number + share) / epoch.total, 1.0)
-        self.series_of(TRAIN).progress.set(share)
+        self._gauges.set(self.series_of(TRAIN).progress, share)
 
     def open_epoch(self, number: int, total: int | None) -> Epoch:
         """An epoch begins."""
@@ -153,7 +159,7 @@ class Course(Journal):
         with internal.guard("training"):
             self._settle()
             self.scope.epoch = number
-            self.series_of(TRAIN).epoch.set(number)
+            self._gauges.set(self.series_of(TRAIN).epoch, number)
             if self._training_start_ns is None:
                 self._training_start_ns = perf_counter_ns()
                 self._tell_training_start(total)
@@ -164,6 +170,7 @@ class Course(Journal):
         if self._epoch is not epoch:
             return
         self._epoch = None
+        self.finish_loops(epoch)
         epoch.stop_clock()
         if complete:
             self._tell_epoch(epoch)
@@ -199,12 +206,6 @@ class Course(Journal):
     def renew_lock(self) -> None:
         """In a forked child: a thread that the fork left behind may hold the old one."""
         self._metrics.renew_lock()
-
-    def _unset_gauges(self) -> None:
-        self._metrics.unset_gauges()
-        for series in self._series.values():
-            series.epoch.unset()
-            series.progress.unset()
 
     def _tell_training_start(self, total: int | None) -> None:
         params = self._params

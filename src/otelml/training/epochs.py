@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from otelml.training.course import Course
 
 _OWN_FIELDS = {
-    "loss": ("loss", "train_loss"),
+    "loss": ("train_loss", "loss"),
     "accuracy": ("accuracy", "acc", "val_accuracy", "train_accuracy"),
     "learning_rate": ("learning_rate", "lr"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from time import perf_counter_ns
 from typing import Any
@@ -14,6 +15,7 @@ from otelml.logs.record import MAX_NAME
 from otelml.logs.values import clean_text, to_attribute
 from otelml.semconv import _generated as semconv
 from otelml.training.artifacts import Artifact, read_artifact
+from otelml.training.gauges import Gauges
 from otelml.training.metrics import Metrics, Where, copy_on_device, describe, is_waiting
 from otelml.training.steps import TRAIN
 from otelml.training.telling import tell
@@ -33,11 +35,12 @@ class Journal:
         self.scope = context.Scope(_short(run_id or ""), self.experiment)
         self.scope.is_open = False
         self.status: str | None = None
-        self._tags = tags_of(tags)
+        self._tags = _masked(tags_of(tags))
         self._params: dict[str, Any] = {}
         self._results: dict[str, Any] = {}
         self._artifacts: dict[str, Artifact] = {}
-        self._metrics = Metrics(self._tell_non_finite)
+        self._gauges = Gauges()
+        self._metrics = Metrics(self._tell_non_finite, self._gauges)
         self._done = {"steps": 0, "samples": 0, "tokens": 0, "epochs": 0}
         self._start_ns = perf_counter_ns()
         self._duration_s: float | None = None
@@ -83,7 +86,7 @@ class Journal:
         self._log(metrics, where)
 
     def _log(self, metrics: Mapping[str, Any], where: Where) -> None:
-        taken = self._metrics.take(metrics, where)
+        taken = _masked(self._metrics.take(metrics, where))
         note = describe(taken) or ", ".join(taken)
         message = note if where.step is None else f"step {where.step}: {note}"
         fields = {"metrics": taken, "step": where.step, "epoch": where.epoch}
@@ -107,7 +110,7 @@ class Journal:
         waiting, self._waiting = self._waiting, {}
         self._metrics.take(waiting, self._where())
 
-    def param(self, name: str, value: Any) -> None:
+    def param(self, name: str, value: Any, /) -> None:
         """One parameter; as `params`."""
         self._add_params({name: value})
 
@@ -137,6 +140,7 @@ class Journal:
 
     def _add_tags(self, tags: dict[str, Any]) -> None:
         with internal.guard("training"):
+            tags = _masked(tags)
             _keep(self._tags, tags)
             tell(events.run_tags, self.fields(), message=f"tags: {', '.join(tags)}", tags=tags)
 
@@ -161,13 +165,14 @@ class Journal:
             tell(events.run_artifact, self.fields(), message=message, **fields, **measured)
         return found
 
-    def result(self, name: str, value: Any, **metadata: Any) -> None:
+    def result(self, name: str, value: Any, /, **metadata: Any) -> None:
         """A result of the run. Event `run_result`."""
         with internal.guard("training"):
             self._settle()
+            value = _masked({str(name): value})[str(name)]
             _keep(self._results, {str(name): value})
-            about = events.mask(metadata) or None
-            message = f"result {name}: {clean_text(str(events.mask(value)), 200)}"
+            about = _masked(metadata) or None
+            message = f"result {name}: {clean_text(str(value), 200)}"
             tell(
                 events.run_result,
                 self.fields(),
@@ -195,7 +200,7 @@ class Journal:
             "tags": dict(self._tags) or None,
             "metrics": self._metrics.summary() or None,
             "results": dict(self._results) or None,
-            "artifacts": list(self._artifacts.values()) or None,
+            "artifacts": [asdict(artifact) for artifact in self._artifacts.values()] or None,
             "energy_joules": self._joules,
         }
         return {key: value for key, value in found.items() if value is not None}
@@ -232,6 +237,14 @@ class Journal:
 def _short(name: object) -> str:
     """Names stand on every line: whatever they are, they are short text."""
     return clean_text(str(to_attribute(name)), MAX_NAME)
+
+
+def _masked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """In plain types, without secrets; numbers, also those that are not finite, stay as they are."""
+    return {
+        name: value if type(value) in (int, float) else events.mask({name: to_attribute(value)})[name]
+        for name, value in values.items()
+    }
 
 
 def _keep(kept: dict[str, Any], more: Mapping[str, Any]) -> None:

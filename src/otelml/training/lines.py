@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from otelml import events
+from otelml import events, settings
 from otelml.training.metrics import describe
 from otelml.training.telling import tell
 
@@ -89,7 +91,32 @@ class LineTrack:
         }
         position = f"{done}/{self._total}" if self._total is not None else str(done)
         note = describe_pace(done, self._total, elapsed_s, metrics, first=self._first)
-        tell(events.progress, self._fields, message=f"{self._description}: {position}, {note}", **fields)
+        message = f"{self._description}: {position}, {note}"
+        tell(events.progress, self._fields, message=message, **fields)
+        if not settings.current().quiet and not _is_shown() and not is_terminal(sys.stderr):
+            print(message, file=sys.stderr, flush=True)  # noqa: T201 - nobody else shows it
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether somebody watches; not where there is no stream, a closed one, or one that a program made itself."""
+    try:
+        return bool(stream.isatty())
+    except Exception:  # noqa: BLE001 - streams of any origin
+        return False
+
+
+def _is_shown() -> bool:
+    """Whether a handler of the program's writes the event; what exports it shows it to nobody."""
+    logger: logging.Logger | None = logging.getLogger(events.LOGGER)
+    if logger is None or not logger.isEnabledFor(logging.INFO):
+        return False
+    while logger is not None:
+        for handler in logger.handlers:
+            exports = type(handler).__module__.startswith("opentelemetry")
+            if handler.level <= logging.INFO and not exports and not isinstance(handler, logging.NullHandler):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def eta_s(done: int, total: int | None, elapsed_s: float, *, first: int = 0) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from otelml import instruments
 from otelml.instruments import internal
 from otelml.logs.values import on_device
 from otelml.semconv import _generated as semconv
+from otelml.training.gauges import Gauges
 
 MAX_NAMES = 1_000
 """Names of metrics that a run keeps; values of further ones are counted as dropped."""
@@ -44,12 +45,11 @@ class Where(NamedTuple):
 class Series:
     """One metric of a run in one phase: its gauge, and what was seen of it."""
 
-    __slots__ = ("count", "finite", "gauge", "last", "max", "min", "name", "set", "told", "total")
+    __slots__ = ("count", "finite", "gauge", "last", "max", "min", "name", "told", "total")
 
     def __init__(self, name: str, phase: str) -> None:
         self.name = name
         self.gauge = _bind(name, phase)
-        self.set: Callable[[float], None] = self.gauge.set
         self.count = self.told = 0
         self.finite = True
         self.last: float | None = None
@@ -74,9 +74,11 @@ def _bind(name: str, phase: str) -> Any:
 class Metrics:
     """All of a run's. `tell` is called with a name, a value that is not finite (the first of an episode), and where."""
 
-    def __init__(self, tell: Callable[[str, float, Where], object]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[str, float, Where], object], gauges: Gauges) -> None:
+        self._tell, self._gauges = tell, gauges
+        # By the phase that they belong to; and by that in which they are logged, which a name may overrule.
         self._series: dict[tuple[str, str], Series] = {}
+        self._found: dict[tuple[str, str], Series] = {}
         self._lock = threading.Lock()
 
     def renew_lock(self) -> None:
@@ -95,7 +97,7 @@ class Metrics:
         return taken
 
     def _record(self, name: str, number: float, where: Where) -> None:
-        series = self._series.get((name, where.phase)) or self._new(name, where.phase)
+        series = self._found.get((name, where.phase)) or self._find(name, where.phase)
         if series is None:
             internal.count("dropped", "training", "too_many_metrics")
         elif math.isfinite(number):
@@ -108,20 +110,22 @@ class Metrics:
                 if number > series.max:  # noqa: PLR1730 - same
                     series.max = number
             series.finite = True
-            series.set(number)
+            self._gauges.set(series.gauge, number)
         else:
             self._record_non_finite(series, number, where)
 
-    def _new(self, name: str, phase: str) -> Series | None:
-        if len(self._series) >= MAX_NAMES:
+    def _find(self, name: str, phase: str) -> Series | None:
+        key = (name, _OWN_GAUGES.get(name, (None, None))[1] or phase)
+        if key not in self._series and len(self._series) >= MAX_NAMES:
             return None
-        return self._series.setdefault((name, phase), Series(name[:256], phase))
+        found = self._found[name, phase] = self._series.setdefault(key, Series(name[:256], phase))
+        return found
 
     def _record_non_finite(self, series: Series, number: float, where: Where) -> None:
         """Count each; tell the first of an episode. The gauge is absent, not frozen at its last good value."""
         counter = instruments.counter(semconv.METRIC_ML_TRAINING_NON_FINITE)
         counter.add(1, {semconv.ML_METRIC_NAME: series.name})
-        series.gauge.unset()
+        self._gauges.unset(series.gauge)
         with self._lock:
             tell = series.finite and series.told < MAX_TOLD
             series.finite = False
@@ -130,24 +134,22 @@ class Metrics:
             self._tell(series.name, number, where)
 
     def latest(self) -> dict[str, float]:
-        """The last value of each name, of those whose last one was finite."""
+        """The last value of each name, of those whose last one was finite; names as in `summary`."""
         return {
-            series.name: series.last
-            for series in list(self._series.values())
-            if series.finite and series.last is not None
+            name: series.last for name, series in self._named() if series.finite and series.last is not None
         }
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Statistics by name; `name (eval)` where one name was logged in both phases."""
-        found: dict[str, dict[str, Any]] = {}
-        for (name, phase), series in list(self._series.items()):
-            found[name if name not in found else f"{name} ({phase})"] = series.summary()
-        return found
+        """Statistics by name; the evaluation's is `eval_<name>` where the training has that name as well."""
+        return {name: series.summary() for name, series in self._named()}
 
-    def unset_gauges(self) -> None:
-        """The run is over: its gauges are absent."""
-        for series in list(self._series.values()):
-            series.gauge.unset()
+    def _named(self) -> Iterator[tuple[str, Series]]:
+        for (name, phase), series in list(self._series.items()):
+            is_shared = phase != "train" and (name, "train") in self._series
+            own_name = f"eval_{series.name}" if is_shared else series.name
+            # Somebody may have logged that name too.
+            is_taken = is_shared and not {(own_name, "train"), (own_name, "eval")}.isdisjoint(self._series)
+            yield (f"{series.name} (eval)" if is_taken else own_name), series
 
 
 def read_number(value: Any) -> float | int | None:

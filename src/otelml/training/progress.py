@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from otelml.instruments import internal
 from otelml.training import bars
 from otelml.training.lines import LineTrack
+from otelml.training.loops import AsyncItems
 
 if TYPE_CHECKING:
     from otelml.training.course import Course
@@ -151,11 +152,9 @@ class Progress:
                 yield item
                 self.update()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        with self:
-            async for item in self._iterable:
-                yield item
-                self.update()
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self.__enter__()
+        return AsyncItems(self._iterable, before=int, after=lambda _: self.update(), finish=self._meter.stop)
 
 
 def length_of(iterable: Any) -> int | None:

@@ -80,6 +80,7 @@ class Run(Course):
                     self._end(_known_status(status, error), error, wait_s)
         finally:
             with internal.guard("training"):
+                self._gauges.close()
                 context.pop(token)
                 ending.closed(self)
 
@@ -113,6 +114,7 @@ class Run(Course):
             self._postponed, self._training_start_ns = [], None
             self._start_ns = perf_counter_ns()
             self._token = context.push(self.scope)
+            self._gauges.is_open = True
             self._span = RunSpan(self.experiment, self.name, self.id)
             self._energy = energy.start()
             ending.opened(self, in_block=in_block)
@@ -136,15 +138,16 @@ class Run(Course):
             self._add_params(self._given_params)
 
     def _end(self, status: str, error: BaseException | None, wait_s: float) -> None:
-        if self._readings and wait_s > ending.KILLED_WAIT_S:
-            internal.run_deferred()  # what lives on a device is waited for now
+        if wait_s > ending.KILLED_WAIT_S:
+            if self._readings:
+                internal.run_deferred()  # what lives on a device is waited for now
+            self.finish_loops()
         self._close_all(complete=status == COMPLETED)
         self._joules = energy.stop(self._energy, wait_s)
         self._duration_s = (perf_counter_ns() - self._start_ns) / 1e9
         self.status = status
         error = None if status == COMPLETED else error
         self._tell_end(status, error)
-        self._unset_gauges()
         if self._span is not None:
             self._span.end(status, error)
 
@@ -167,7 +170,7 @@ class Run(Course):
             duration_seconds=self._duration_s,
             final_metrics=self.latest_metrics() or None,
             error_type=error_type(error) if error is not None else None,
-            error_message=(exception_message(error) or None) if error is not None else None,
+            error_message=(events.mask(exception_message(error)) or None) if error is not None else None,
             energy_joules=self._joules,
         )
 

@@ -18,7 +18,10 @@ def status_of(error: BaseException | None) -> str:
         return COMPLETED
     if isinstance(error, KeyboardInterrupt) or _is_cancelled(error):
         return KILLED
-    return status_of_exit(error.code) if isinstance(error, SystemExit) else FAILED
+    if isinstance(error, SystemExit):
+        return status_of_exit(error.code)
+    # What command-line libraries raise to leave a program that is done.
+    return COMPLETED if str(getattr(error, "exit_code", None)) == "0" else FAILED
 
 
 def status_of_exit(code: Any) -> str:
@@ -32,6 +35,8 @@ def status_of_exit(code: Any) -> str:
 
 def uncaught() -> BaseException | None:
     """The exception that ends the program, once the interpreter exits."""
+    if hasattr(sys, "ps1"):  # an interactive session went on after it
+        return None
     found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     return found if isinstance(found, BaseException) else None
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from otelml import instruments
 from otelml.instruments import internal
 from otelml.semconv import _generated as semconv
-from otelml.training.batches import Count, as_count, samples_of, tokens_of
+from otelml.training.batches import LOOKS, Count, as_count, count_in, samples_of, tokens_of
+from otelml.training.loops import AsyncItems
 from otelml.training.progress import Meter, length_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Steps:
     """What `epoch.steps(loader)` returns: the loader's batches, once, with `for` or `async for`.
 
     Attributes:
+        epoch: the one that they belong to.
         done: steps that are done.
         samples, tokens: what they had, of what could be counted.
     """
@@ -69,9 +71,9 @@ class Steps:
         tokens: int | Count | None,
         description: str,
     ) -> None:
-        self._run, self._epoch, self._loader, self._phase = run, epoch, loader, phase
+        self._run, self.epoch, self._loader, self._phase = run, epoch, loader, phase
         self._count_samples, self._count_tokens = as_count(samples), as_count(tokens)
-        self._counts_are_known = False
+        self._looks = LOOKS
         self._kept: tuple[int, int, int] = (0, 0, 0)
         self.samples = self.tokens = 0
         total = length_of(loader) if total is None else total
@@ -111,63 +113,64 @@ class Steps:
                 self._count(batch, series)
                 if before >= meter.next_ns:
                     meter.tick(before)
+                before = _clock()  # counting and drawing are no wait for data
         finally:
-            self._finish()
+            self.finish()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         meter, scope, series = self._meter, self._run.scope, self._run.series_of(self._phase)
         number, in_training = self._begin(), self._phase == TRAIN
-        try:
+        ready = before = _clock()
+
+        def start_step() -> None:
+            nonlocal ready, number
+            ready = _clock()
+            series.wait_ns(ready - before)
+            if in_training:
+                scope.step = number
+                number += 1
+
+        def end_step(batch: Any) -> None:
+            nonlocal before
+            now = _clock()
+            series.step_ns(now - ready)
+            series.add_steps(1)
+            meter.done += 1
+            self._count(batch, series)
+            if now >= meter.next_ns:
+                meter.tick(now)
             before = _clock()
-            async for batch in self._loader:
-                ready = _clock()
-                series.wait_ns(ready - before)
-                if in_training:
-                    scope.step = number
-                    number += 1
-                yield batch
-                before = _clock()
-                series.step_ns(before - ready)
-                series.add_steps(1)
-                meter.done += 1
-                self._count(batch, series)
-                if before >= meter.next_ns:
-                    meter.tick(before)
-        finally:
-            self._finish()
+
+        return AsyncItems(self._loader, before=start_step, after=end_step, finish=self.finish)
 
     def _begin(self) -> int:
         self._meter.start()
         return self._run.enter_phase(self._phase, self)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """The loop is over, or left; again without harm."""
         with internal.guard("training"):
             self._meter.stop()
             self._run.leave_phase(self)
 
     def _count(self, batch: Any, series: PhaseSeries) -> None:
-        try:
-            if not self._counts_are_known:
-                self._find_counts(batch)
-            if self._count_samples is not None:
-                n = self._count_samples(batch)
-                self.samples += n
-                series.add_samples(n)
-            if self._count_tokens is not None:
-                n = self._count_tokens(batch)
-                self.tokens += n
-                series.add_tokens(n)
-        except Exception as problem:  # noqa: BLE001 - batches and functions of the user's
-            self._count_samples = self._count_tokens = None
-            internal.contain("training", problem, problem.__traceback__)
+        if self._looks:
+            self._find_counts(batch)
+        if self._count_samples is not None:
+            self.samples += count_in(self._count_samples, batch, series.add_samples)
+        if self._count_tokens is not None:
+            self.tokens += count_in(self._count_tokens, batch, series.add_tokens)
 
     def _find_counts(self, batch: Any) -> None:
-        self._counts_are_known = True
+        """From the first batch that tells something; not from an odd one, and not from each of a thousand."""
+        self._looks -= 1
         if self._count_samples is None:
             size = getattr(self._loader, "batch_size", None)
             self._count_samples = samples_of(batch, size if type(size) is int else None)
         if self._count_tokens is None:
             self._count_tokens = tokens_of(batch)
+        if self._count_samples is not None:
+            self._looks = 0
 
     def _keep(self) -> None:
         """Add to the run's and the epoch's counts what came since the last time."""
@@ -175,9 +178,9 @@ class Steps:
         done, samples, tokens = (new - old for new, old in zip(now, self._kept, strict=True))
         self._kept = now
         self._run.add_done(self._phase, done, samples, tokens)
-        if self._epoch is not None and self._phase == TRAIN:
-            self._epoch.samples += samples
-        self._run.set_progress(self._epoch, now[0], self.total)
+        if self.epoch is not None and self._phase == TRAIN:
+            self.epoch.samples += samples
+        self._run.set_progress(self.epoch, now[0], self.total)
 
 
 class Step:

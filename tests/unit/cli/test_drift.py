@@ -8,6 +8,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,7 @@ def test_check_tells_by_its_exit_status(capsys: pytest.CaptureFixture[str]) -> N
     assert [line.split()[:4] + line.split()[-2:] for line in lines[1:]] == [
         ["age", "numeric", "3000", "psi", "0.1000", "DRIFT"],
         ["city", "categorical", "3000", "psi", "0.1000", "ok"],
-        ["correct", "performance", "3000", "difference", "0.1000", "ok"],
+        ["correct", "performance", "3000", "difference", "0.0899", "ok"],
     ]
 
 
@@ -189,6 +191,108 @@ def test_text_among_numbers_is_missing_and_said(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "otelml: column 'age': 1 values are no numbers; they count as missing\n"
 
 
+def fit_columns(folder: Path, columns: dict[str, list[Any]], *options: str) -> dict[str, str]:
+    """The kinds that a file of these columns is found to have."""
+    write_csv(folder / "x.csv", columns)
+    assert main(["drift", "fit", "x.csv", "--out", "r.json", *options]) == 0
+    return {name: feature.kind for name, feature in DriftReference.load("r.json").items()}
+
+
+@pytest.mark.parametrize(
+    ("slips", "said"),
+    [
+        (["oops"], "otelml: column 'x': 1 values are no numbers; they count as missing\n"),
+        (["-", "12%", "3,5"], "otelml: column 'x': 3 values are no numbers; they count as missing\n"),
+        (["12_34"], "otelml: column 'x': 1 values are no numbers; they count as missing\n"),
+        (["?", "<NA>", "-nan", "#NA", ""], ""),
+    ],
+)
+def test_a_slip_leaves_a_column_of_numbers_one(
+    files: Path, capsys: pytest.CaptureFixture[str], slips: list[str], said: str
+) -> None:
+    """Said with how many there are; and drift is found."""
+    values = np.random.default_rng(0).normal(size=2000).tolist()
+    assert fit_columns(files, {"x": [*slips, *values]}) == {"x": "numeric"}
+    assert capsys.readouterr().err == said
+    assert fit_columns(files, {"x": [*slips, *values]}, "--kind", "x=numeric") == {"x": "numeric"}
+    assert capsys.readouterr().err == said
+    assert DriftReference.load("r.json")["x"].parts[0].counts[-1] == len(slips)
+    write_csv(files / "y.csv", {"x": [value + 3 for value in values]})
+    assert main(["drift", "check", "r.json", "y.csv"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["1,5", "2,5", "3"], "it is categorical, as 2 of 3 values are no numbers: 1,5"),
+        (["1,5", "2,5", "3,5"], "it is categorical, as 3 of 3 values are no numbers: 1,5"),
+        (["12%", "7 %", "3.5%"], "it is categorical, as 3 of 3 values are no numbers: 12%"),
+        (["55_67", "59_87"], ""),
+        (["a", "b1", "c"], ""),
+    ],
+)
+def test_a_column_that_may_have_been_numbers_is_said(
+    files: Path, capsys: pytest.CaptureFixture[str], values: list[str], said: str
+) -> None:
+    """Where most of it cannot be read, it is categorical; plain text is no surprise."""
+    assert fit_columns(files, {"x": values}) == {"x": "categorical"}
+    assert capsys.readouterr().err == (f"otelml: column 'x': {said}\n" if said else "")
+
+
+def test_dates_are_left_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unless a kind is given."""
+    columns = {"d": ["2024-01-01", "", "2024-01-02"], "t": ["2024-01-01 10:00:00+00:00"] * 3, "x": [1, 2, 3]}
+    assert fit_columns(files, columns) == {"x": "numeric"}
+    why = "it holds dates, which cannot be compared; turn them into numbers, or say --kind"
+    assert capsys.readouterr().err == "".join(f"otelml: column {c!r} is left out: {why}\n" for c in "dt")
+    assert fit_columns(files, columns, "--kind", "d=categorical") == {"d": "categorical", "x": "numeric"}
+    capsys.readouterr()
+    write_csv(files / "x.csv", {"d": columns["d"]})
+    assert main(["drift", "fit", "x.csv", "--out", "r.json"]) == 2
+    assert capsys.readouterr().err.endswith("otelml: x.csv has no column that can be compared\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--kind", "e=embedding"]])
+def test_parquet_of_all_sorts(files: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    """Embeddings, decimals, dates and bools."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table(
+        {
+            "e": [[float(i), 1.0, -i] for i in range(500)],
+            "m": [None if i == 3 else Decimal(i) / 4 for i in range(500)],
+            "d": [date(2024, 1, 1)] * 500,
+            "t": [datetime(2024, 1, 1, tzinfo=timezone.utc)] * 500,
+            "b": [True, None] * 250,
+        }
+    )
+    parquet.write_table(table, files / "x.parquet")
+    assert main(["drift", "fit", "x.parquet", "--out", "r.json", *options]) == 0
+    assert {name: feature.kind for name, feature in DriftReference.load("r.json").items()} == {
+        "e": "embedding", "m": "numeric", "b": "categorical",
+    }  # fmt: skip
+    assert [line.split("'")[1] for line in capsys.readouterr().err.splitlines()] == ["d", "t"]
+    assert main(["drift", "check", "r.json", "x.parquet"]) == 0
+
+
+def test_integers_that_became_floats_are_the_same_classes(files: Path) -> None:
+    """As they do in a table where one is missing."""
+    whole, holed = [1, 2, 3, 4] * 100, [1.0, 2.0, 3.0, 4.0] * 100
+    assert fit_columns(files, {"x": whole}, "--kind", "x=categorical") == {"x": "categorical"}
+    write_csv(files / "y.csv", {"x": [*holed, "NA"]})
+    assert main(["drift", "check", "r.json", "y.csv"]) == 0
+    assert DriftReference.load("r.json")["x"].parts[0].bins.classes == ("1", "2", "3", "4")
+
+
+def test_delimiters_in_quotes_are_none(files: Path) -> None:
+    """What stands in a name does not tell what stands between names."""
+    (files / "x.csv").write_text('"a;b;""c;d",x\n1,2\n3,4\n')
+    assert main(["drift", "fit", "x.csv", "--out", "r.json"]) == 0
+    assert list(DriftReference.load("r.json")) == ['a;b;"c;d', "x"]
+    (files / "x.csv").write_text("name, of all\tx\nb\t2\nc\t4\n")
+    assert main(["drift", "fit", "x.csv", "--out", "r.json"]) == 0
+    assert list(DriftReference.load("r.json")) == ["name, of all", "x"]
+
+
 @pytest.mark.usefixtures("fitted")
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -244,6 +348,8 @@ def test_what_cannot_be_done_ends_with_status_2(
         ["fit", "x.csv"],
         ["fit", "x.csv", "--out", "r", "--bins", "0"],
         ["fit", "x.csv", "--out", "r", "--kind", "a=b"],
+        ["fit", "x.csv", "--out", "r", "--columns", ","],
+        ["check", "r", "x.csv", "--columns", ""],
         ["check", "r"],
         ["check", "r", "x.csv", "--method", "kl"],
         ["check", "r", "x.csv", "--threshold", "nan"],

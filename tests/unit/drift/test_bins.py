@@ -80,9 +80,9 @@ def test_chunks_add_up() -> None:
 
 
 def test_constant_features_have_one_bin() -> None:
-    """The value itself; what is next to it is outside."""
+    """The value itself, as far as float32 can tell; what is next to it is outside."""
     bins = fit([3.0] * 50)
-    assert filled(bins, np.array([3.0, 3.0, np.nextafter(3, 4), 2.9])) == {"below": 1, "00": 2, "above": 1}
+    assert filled(bins, np.array([3.0, 3.0, 3.0001, 2.9])) == {"below": 1, "00": 2, "above": 1}
     assert filled(fit([5.0]), np.array([5.0])) == {"00": 1}
 
 
@@ -100,6 +100,34 @@ def test_a_frequent_value_has_a_bin_of_its_own() -> None:
     assert counts["00"] == 500
     assert sum(counts.values()) == 1000
     assert max(n for label, n in counts.items() if label != "00") <= 101
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.7] * 10,
+        np.round(np.arange(0, 1, 0.1), 1).tolist() * 3,
+        [0.1] * 400 + np.linspace(0.1001, 1, 600).tolist(),
+        (np.arange(100) / 10).tolist() * 5,
+        [1e300, -1e300, 1e-300, 0.3],
+    ],
+)
+@pytest.mark.parametrize("fitted", [np.float64, np.float32])
+def test_float32_copies_fall_where_their_float64_values_do(values: list[float], fitted: type) -> None:
+    """Whichever of the two the bins are made of."""
+    with np.errstate(over="ignore"):
+        double, single = np.array(values), np.array(values, dtype=np.float32)
+    double, single = double[np.isfinite(single)], single[np.isfinite(single)]
+    bins = NumericBins.fit({np.float64: double, np.float32: single.astype(float)}[fitted], 20)
+    assert bins.count(double).tolist() == bins.count(single).tolist()
+    assert (filled(bins, single).keys() & {"below", "above"}) == set()
+
+
+def test_edges_are_half_way_between_few_values() -> None:
+    """So nothing near a value is taken for its neighbour."""
+    assert fit([1.0, 2.0, 4.0]).edges[1:-1] == (1.5, 3.0)
+    near = [1.0, math.nextafter(1, 2), math.nextafter(math.nextafter(1, 2), 2)]
+    assert filled(fit(near), np.array(near)) == {"00": 1, "01": 1, "02": 1}
 
 
 def test_the_largest_number_and_extremes() -> None:
@@ -124,6 +152,13 @@ def test_the_most_frequent_classes_have_bins() -> None:
     bins = ClassBins.fit(["b", "a", "c", "c", None, "d", "d"], 3)
     assert bins.classes == ("a", "c", "d")
     assert filled(bins, ["a", "b", "z", None, NAN, "d"]) == {"a": 1, "d": 1, "other": 2, "missing": 2}
+
+
+def test_classes_that_are_rare_in_the_reference_are_other() -> None:
+    """Ten of a class make it known; where there is no such class, all are."""
+    bins = ClassBins.fit(["a"] * 20 + ["b"] * 10 + ["c"] * 9, 20)
+    assert filled(bins, ["a", "b", "c", "z"]) == {"a": 1, "b": 1, "other": 2}
+    assert ClassBins.fit(["a"] * 9 + ["b"], 20).classes == ("a", "b")
 
 
 def test_the_text_of_a_class() -> None:

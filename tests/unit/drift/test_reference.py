@@ -6,13 +6,17 @@ import hashlib
 import json
 import os
 import pickle
+from collections import deque
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
-from otelml.drift import DriftReference, DriftReferenceError
+from otelml.drift import DriftReference, DriftReferenceError, DriftWindow
 from otelml.drift.features import Distribution, Performance
 from otelml.drift.projection import Projection
 from otelml.drift.sample import sample_columns
@@ -142,6 +146,7 @@ def test_embeddings_by_dimension() -> None:
         (np.ones((2, 2, 2)), {}, "an array of shape (2, 2, 2) is no table"),
         ({"x": np.array(["2020-01-01"], "M8[D]")}, {}, "feature 'x': datetime64[D] cannot be compared"),
         ({"x": np.array([1j])}, {}, "feature 'x': complex128 cannot be compared"),
+        ({"x": [date(2024, 1, 1), None]}, {}, "feature 'x': a column of dates cannot be compared"),
         ({"x": ["a", "b"]}, {"kinds": {"x": "numeric"}}, "feature 'x': it holds object, not real numbers"),
         (
             {"x": [1]},
@@ -149,11 +154,11 @@ def test_embeddings_by_dimension() -> None:
             "'x' cannot be of kind 'number': one of numeric, categorical",
         ),
         ({"x": [1]}, {"bins": 0}, "bins must be at least 1, not 0"),
-        ({"x": [1, 2]}, {"chunks": 1}, "at least 2 chunks"),
+        ({"x": [1, 2]}, {"chunks": 4}, "at least 5 chunks, not 4"),
         (
             {"x": list(range(100))},
-            {"chunks": 4},
-            "feature 'x': a chunk has 25 observations, and a score needs 200",
+            {"chunks": 5},
+            "feature 'x': a chunk has 20 observations, and a score needs 200",
         ),
         ({"x": [[1, 2], [3]]}, {}, "its rows are not all of the same length"),
     ],
@@ -165,16 +170,75 @@ def test_what_cannot_be_a_reference_is_said(values: Any, options: dict[str, Any]
     assert said in str(caught.value)
 
 
+def test_chunks_may_be_of_any_column() -> None:
+    """What can be fitted can be calibrated: a score alone, an index of its own, what is read once."""
+    pandas = pytest.importorskip("pandas")
+    numbers = np.random.default_rng(0).normal(size=2000)
+    plain = DriftReference.fit({"x": numbers}, chunks=5)
+    series = pandas.Series(numbers, index=numbers[::-1])
+    for column in (series, deque(numbers.tolist()), (n for n in numbers.tolist())):
+        assert DriftReference.fit({"x": column}, chunks=5) == plain
+    kinds = {"accuracy": "performance"}
+    for score in (0.9, np.float64(0.9), [0.9]):
+        both = DriftReference.fit({"x": numbers, "accuracy": score}, kinds=kinds, chunks=5)
+        assert both["accuracy"] == Performance("accuracy", 0.9, origin=0.9)
+        assert both["x"] == plain["x"]
+
+
+def test_numbers_as_objects_are_numbers() -> None:
+    """Those of numpy and decimals too; bools are not."""
+    columns = {
+        "numpy": np.array([np.int64(1), np.float32(2)] * 20, dtype=object),
+        "decimal": [Decimal("1.5"), None] * 20,
+        "bool": np.array([True, None] * 20, dtype=object),
+    }
+    assert kinds_of(DriftReference.fit(columns)) == {
+        "numpy": "numeric", "decimal": "numeric", "bool": "categorical",
+    }  # fmt: skip
+
+
 def test_thresholds_come_from_chunks() -> None:
-    """Mean and three standard deviations of what the reference's chunks score against the whole."""
+    """Mean and three standard deviations of what the reference's chunks score against all others."""
     values = np.random.default_rng(0).normal(size=20_000)
     feature = DriftReference.fit(values, chunks=10)["value"]
-    whole = DriftReference.fit(values)["value"]
-    scores = [whole.compare(whole.tally(chunk), 2000)["ks"][0] for chunk in np.split(values, 10)]
+    edges = feature.parts[0].bins.edges
+    scores = []
+    for i, chunk in enumerate(np.split(values, 10)):
+        rest = np.concatenate([values[: 2000 * i], values[2000 * i + 2000 :]])
+        scores.append(ks_2samp(np.digitize(rest, edges), np.digitize(chunk, edges)).statistic)
     assert feature.thresholds["ks"] == pytest.approx(np.mean(scores) + 3 * np.std(scores, ddof=1))
     assert set(feature.thresholds) == {"psi", "js", "ks", "wasserstein", "hellinger", "tv", "chi2"}
-    steady = DriftReference.fit(np.ones(100), chunks=2)["value"]
+    steady = DriftReference.fit(np.ones(100), chunks=5)["value"]
     assert set(steady.thresholds.values()) == {0.01}
+
+
+@pytest.mark.parametrize("chunks", [5, 10])
+def test_calibrated_thresholds_are_hardly_ever_exceeded(chunks: int) -> None:
+    """By windows as large as the chunks, without drift, whatever the noise limit says."""
+    random = np.random.default_rng(4)
+    exceeded: list[bool] = []
+    for _ in range(40):
+        window = DriftWindow(DriftReference.fit(random.normal(size=500 * chunks), chunks=chunks))
+        for _ in range(10):
+            window = DriftWindow(window.reference)
+            window.observe(random.normal(size=500))
+            exceeded += [s.value > s.threshold for s in window.scores()["value"].values()]
+    assert np.mean(exceeded) < 0.06
+
+
+def test_the_calibrated_threshold_of_a_performance_has_its_unit() -> None:
+    """Losses around a thousandth: nothing is below the least threshold of the other methods."""
+    losses = np.random.default_rng(0).exponential(1e-3, 20_000)
+    options = {"kinds": {"loss": "performance"}, "lower_is_better": ["loss"]}
+    calibrated, plain = (DriftReference.fit({"loss": losses}, chunks=n, **options) for n in (20, 0))
+    chunks = losses.reshape(20, -1)
+    off = [chunk.mean() - np.delete(chunks, i, 0).mean() for i, chunk in enumerate(chunks)]
+    assert calibrated["loss"].thresholds["difference"] == pytest.approx(3 * np.std(off, ddof=1), rel=1e-6)
+    for reference in (calibrated, plain):
+        for factor, found in ((1, False), (2, True)):
+            window = DriftWindow(reference)
+            window.observe({"loss": np.random.default_rng(1).exponential(factor * 1e-3, 2000)})
+            assert window.scores()["loss"]["difference"].drifted is found
 
 
 def test_batches_give_the_reference_of_the_whole() -> None:
@@ -208,7 +272,7 @@ def test_a_sample_is_of_all_rows() -> None:
 def test_a_file_gives_back_what_was_saved(reference: DriftReference, tmp_path: Path) -> None:
     """All kinds, exactly, thresholds too; small, and with nothing left beside it."""
     calibrated = DriftReference.fit(
-        {"x": np.random.default_rng(0).normal(size=9000), "ü\ud800": ["ß"] * 9000}, chunks=3
+        {"x": np.random.default_rng(0).normal(size=9000), "ü\ud800": ["ß"] * 9000}, chunks=5
     )
     for each in (reference, calibrated):
         each.save(tmp_path / "reference.json")
@@ -250,10 +314,19 @@ def changed(**part: Any) -> str:
     return document(GOOD | {"parts": [GOOD["parts"][0] | part]})
 
 
+def embedding(**changes: Any) -> str:
+    """A document with an embedding of one dimension."""
+    parts = [GOOD["parts"][0] | {"name": "0"}]
+    about = {"name": "e", "kind": "embedding", "dimensions": 1, "projections": 0, "seed": 0, "parts": parts}
+    return document(about | changes)
+
+
 def test_the_good_document_is_good(tmp_path: Path) -> None:
     """So that the broken ones below are broken by what they say."""
     (tmp_path / "r").write_text(document(GOOD))
     assert kinds_of(DriftReference.load(tmp_path / "r")) == {"x": "numeric"}
+    (tmp_path / "r").write_text(embedding(seed=-1), encoding="utf-8-sig")
+    assert kinds_of(DriftReference.load(tmp_path / "r")) == {"e": "embedding"}
 
 
 @pytest.mark.parametrize(
@@ -282,6 +355,12 @@ def test_the_good_document_is_good(tmp_path: Path) -> None:
         (changed(counts=[0, 0, 0, 0]), "r is broken: feature 0: it has counted nothing"),
         (changed(counts=[0, -1, 5, 0]), "r is broken: feature 0: -1 is no count"),
         (changed(counts=[0, 1.5, 0, 0]), "r is broken: feature 0: 1.5 is no count"),
+        (changed(counts=[0, 10**400, 0, 0]), "r is broken: feature 0: a count is larger than 2^53"),
+        (embedding(dimensions=0), "r is broken: feature 0: it has no dimensions"),
+        (embedding(dimensions=0, projections=1), "r is broken: feature 0: it has no dimensions"),
+        (embedding(parts=[]), "r is broken: feature 0: its parts are not what its kind has"),
+        (embedding(projections=2**53), "r is broken: feature 0: its parts are not what its kind has"),
+        (embedding(seed=0.5), "r is broken: feature 0: seed is 0.5"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, said: str) -> None:

@@ -74,10 +74,39 @@ def test_there_is_no_score_of_too_little(reference: DriftReference, make_batch: 
     assert DriftWindow(reference).scores(min_count=0) == {}
 
 
+def test_there_is_no_score_against_a_small_reference(caplog: pytest.LogCaptureFixture) -> None:
+    """Ten rows a bin; it is said once, and `min_count` sets another number."""
+    random = np.random.default_rng(0)
+    columns = {"x": random.normal(size=199), "acc": random.random(20), "one": 0.9}
+    reference = DriftReference.fit(columns, kinds={"acc": "performance", "one": "performance"})
+    batch = {"x": random.normal(size=5000), "acc": random.random(5000), "one": random.random(5000)}
+    window = observed(reference, batch)
+    for _ in range(2):
+        assert set(window.scores()) == {"one"}
+    assert set(window.scores(min_count=10)) == {"x", "acc", "one"}
+    said = [r.getMessage() for r in caplog.records if "no drift score" in r.getMessage()]
+    assert [text.split(": ", 1)[1] for text in said] == [
+        f"there is no drift score of feature {name!r}: its reference has {m} observations, and a score needs {least}; "
+        "give it more, or fewer bins"
+        for name, m, least in (("x", 199, 200), ("acc", 20, 30))
+    ]
+    exact = DriftReference.fit(random.normal(size=200))
+    assert set(observed(exact, random.normal(size=200)).scores(min_count=200)) == {"value"}
+
+
+def test_the_default_threshold_of_a_performance_is_a_tenth_of_its_mean() -> None:
+    """And what chance explains is no drift: three standard errors."""
+    reference = DriftReference.fit({"score": np.resize([190.0, 210.0], 1000)}, kinds={"score": "performance"})
+    score = observed(reference, {"score": np.resize([160.0, 190.0], 100)}).scores()["score"]["difference"]
+    error = np.sqrt(15**2 / 100 + 10**2 / 1000)
+    assert (score.value, score.threshold) == (pytest.approx(25), pytest.approx(20))
+    assert (score.noise_limit, score.drifted) == (pytest.approx(3 * error), True)
+
+
 def test_thresholds_are_given_calibrated_or_the_default() -> None:
     """In that order; a mapping leaves the others alone."""
     values = np.random.default_rng(0).normal(size=4000)
-    window = observed(DriftReference.fit(values, chunks=4), values)
+    window = observed(DriftReference.fit(values, chunks=5), values)
     calibrated = window.reference["value"].thresholds
     found = {m: s.threshold for m, s in window.scores()["value"].items()}
     assert found == dict(calibrated)

@@ -256,3 +256,45 @@ def test_what_cannot_be_read_does_no_harm(tmp_path: Path, caplog: pytest.LogCapt
     assert internal.totals()["errors", "training", "artifact_unreadable"] == 2
     assert [set(fields) for fields in fields_of(telemetry, "run_artifact")] == [{"path"}] * 2
     assert "artifact not read" in caplog.text
+
+
+def test_the_losses_of_evaluation_and_training_are_told_apart() -> None:
+    """Under one name the training's is `loss`, in events, summary and bars; the evaluation's is `eval_loss`."""
+    with testing.capture() as telemetry, run("a") as active:
+        for epoch in active.epochs(1):
+            for phase, loss in (("eval", 8.0), ("train", 1.0), ("eval", 9.0)):
+                for _ in epoch.steps([1], phase=phase):
+                    active.log({"loss": loss, "val_loss": 3.0})
+    expected = {"eval_loss": 9.0, "val_loss": 3.0, "loss": 1.0}
+    [epoch_complete] = fields_of(telemetry, "epoch_complete")
+    assert (epoch_complete["loss"], epoch_complete["metrics"]) == (1.0, expected)
+    assert fields_of(telemetry, "run_end")[0]["final_metrics"] == expected
+    assert {name: found["last"] for name, found in active.summary()["metrics"].items()} == expected
+
+
+def test_a_name_that_stands_for_the_evaluation_is_not_taken_twice() -> None:
+    """Whoever logs `eval_loss` too finds both."""
+    with testing.capture(), run("a") as active:
+        active.log({"loss": 1.0, "eval_loss": 2.0})
+        for _ in active.steps([1], phase="eval"):
+            active.log({"loss": 3.0})
+    assert active.latest_metrics() == {"loss": 1.0, "eval_loss": 2.0, "loss (eval)": 3.0}
+
+
+def test_the_end_of_a_run_leaves_the_gauges_of_others_alone() -> None:
+    """It takes away what it was the last to set; and after it nothing of it comes back."""
+    with testing.capture() as telemetry:
+        with run("outer") as outer:
+            outer.update({"loss": 1.0, "lr": 0.1})
+            with run("inner") as inner:
+                inner.update({"loss": 2.0, "lr": 0.2})
+                inner.set_epoch(3)
+                outer.update({"loss": 1.5})
+            inner.update({"loss": 9.0, "lr": float("nan"), "f1": 1.0})
+            inner.set_epoch(4)
+            assert telemetry.value("ml.training.loss", TRAIN) == 1.5
+            left = {name for name in telemetry.points() if name.startswith("ml.training")}
+            assert left == {"ml.training.loss", "ml.training.non_finite"}
+        outer.log({"loss": 7.0})
+        left = {name for name in telemetry.points() if name.startswith("ml.training")}
+    assert left == {"ml.training.non_finite"}

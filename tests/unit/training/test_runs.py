@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import otelml
@@ -414,3 +416,40 @@ def test_the_summary_is_bounded() -> None:
             active.result(f"r{number}", number)
     assert len(active.summary()["results"]) == 1000
     assert internal.totals()["dropped", "training", "summary_full"] == 5
+
+
+def test_no_secret_gets_into_what_a_run_tells() -> None:
+    """Results, tags, logged containers and the message of an error; the summary is JSON."""
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    with (
+        testing.capture() as telemetry,
+        pytest.raises(RuntimeError),
+        run("a", tags={"token": "sk-1"}) as active,
+    ):
+        active.result("cfg", {"api_key": "sk-2"}, password="sk-3", name="n", value=2)  # noqa: S106 - to be masked
+        active.result("matrix", np.eye(2))
+        active.result("odd", Odd())
+        active.result("score", np.float32(0.5))
+        active.tag("api_key", "sk-4")
+        active.log({"loss": np.float32(1), "note": {"api_key": "sk-5"}})
+        raise RuntimeError("connect postgresql://me:sk-6@h/x failed")
+    for data in telemetry.logs:
+        assert "sk-" not in repr((data.log_record.body, data.log_record.attributes))
+    summary = json.loads(json.dumps(active.summary()))
+    assert "sk-" not in repr(summary)
+    assert (summary["results"]["matrix"], summary["results"]["score"]) == ([[1.0, 0.0], [0.0, 1.0]], 0.5)
+
+
+def test_an_exit_of_a_command_line_library_is_no_failure() -> None:
+    """`click.exceptions.Exit(0)` has an integer `exit_code`."""
+
+    class Exit(RuntimeError):
+        exit_code = 0
+
+    with testing.capture(), pytest.raises(Exit), run("a") as active:
+        raise Exit
+    assert active.status == "completed"

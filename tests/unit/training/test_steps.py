@@ -272,6 +272,12 @@ x, y = np.zeros((32, 8)), np.zeros(32)
         (["a", "b"], 2, 2),
         (["a", "b"], None, None),
         ((x, np.zeros((31,))), None, None),
+        ((x[:20], y[:20]), 32, 20),
+        ({"pixels": x[:20], "label": y[:20]}, 32, 20),
+        ([x[:20], x[:20]], 32, None),
+        ((np.zeros((3, 224, 224)), 7), None, None),
+        ((np.zeros((3, 224, 224)), np.int64(7)), None, None),
+        ({"image": np.zeros((3, 224, 224)), "label": 7}, None, None),
         (np.float64(3), None, None),
         (7, None, None),
         (None, None, None),
@@ -318,10 +324,105 @@ def test_the_last_batch_counts_as_many_as_it_has() -> None:
 
 
 def test_a_count_of_the_users_that_fails_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up, counted and said; the loop goes on."""
+    """Each batch of it is counted as dropped and the first said; the loop goes on."""
     monkeypatch.setattr(internal, "raise_errors", False)
     with testing.capture() as telemetry, run("a") as active:
         assert list(active.steps([1, 2], samples=lambda batch: batch["x"])) == [1, 2]
         assert telemetry.value("ml.training.samples", TRAIN) is None
         assert telemetry.value("ml.training.steps", TRAIN) == 2
-    assert internal.totals()["errors", "training", "TypeError"] == 1
+    assert internal.totals()["dropped", "training", "batch_not_counted"] == 2
+
+
+def test_an_odd_batch_is_left_out_and_the_others_counted() -> None:
+    """Wherever it comes; numbers of numpy are numbers."""
+    with testing.capture() as telemetry, run("a") as active:
+        steps = active.steps([None, x, None, x])
+        list(steps)
+        assert steps.samples == 64
+        counted = active.steps([1, 2], samples=np.int64, tokens=np.float32)
+        list(counted)
+        assert telemetry.value("ml.training.samples", TRAIN) == 67
+    assert [(type(value), value) for value in (counted.samples, counted.tokens)] == [(int, 3), (int, 3)]
+    assert active.summary()["samples"] == 67
+    assert internal.totals()["dropped", "training", "batch_not_counted"] == 1
+
+
+def test_a_count_on_a_device_is_not_read() -> None:
+    """Reading it would make the training wait."""
+
+    class Number:
+        shape, device = (), "cuda:0"
+
+        def __int__(self) -> int:
+            raise AssertionError("read")
+
+    with testing.capture() as telemetry, run("a") as active:
+        list(active.steps([1], samples=lambda _: Number()))
+        assert telemetry.value("ml.training.samples", TRAIN) is None
+
+
+def test_counting_is_no_wait_for_data() -> None:
+    """A function of the user's that takes its time is in neither histogram."""
+
+    def slow(batch: int) -> int:
+        time.sleep(0.05)
+        return batch
+
+    async def loader() -> AsyncIterator[int]:
+        for item in range(3):
+            yield item
+
+    async def consume(active: Any) -> None:
+        async for _ in active.steps(loader(), samples=slow):
+            pass
+
+    with testing.capture() as telemetry, run("a") as active:
+        list(active.steps([1, 2, 3], samples=slow))
+        asyncio.run(consume(active))
+        wait = telemetry.point("ml.training.data.wait.duration", TRAIN)
+        step = telemetry.point("ml.training.step.duration", TRAIN)
+    assert (wait.count, step.count) == (6, 6)
+    assert max(wait.max, step.max) < 0.05
+
+
+def test_an_asynchronous_loop_that_is_left_is_over_at_once() -> None:
+    """By `break` or an exception: phase and counts are right before anybody collects a generator."""
+
+    async def loader() -> AsyncIterator[Any]:
+        while True:
+            yield x
+
+    async def train(active: Any) -> None:
+        epoch = active.epoch()
+        n = 0
+        async for _ in epoch.steps(loader(), phase="eval"):
+            break
+        assert active.phase == "train"
+        async for _ in epoch.steps(loader()):
+            n += 1
+            if n == 3:
+                break
+        assert (epoch.samples, active.summary()["steps"]) == (64, 2)
+        async for _ in active.progress(loader(), description="rows"):
+            break
+
+    with testing.capture() as telemetry, run("a") as active:
+        asyncio.run(train(active))
+        told = [fields["description"] for fields in fields_of(telemetry, "progress")]
+    assert told[-1] == "rows"
+
+
+def test_a_loop_that_is_kept_ends_with_its_epoch_or_run() -> None:
+    """Whoever holds the iterator: the counts are in the event, and the phase is that of the next loop."""
+    kept = []
+    with testing.capture() as telemetry:
+        with run("a") as active:
+            kept.append(iter(active.epoch().steps([x] * 5, phase="train")))
+            assert [next(kept[0]).shape, next(kept[0]).shape] == [(32, 8)] * 2
+            active.epoch()
+            kept.append(iter(active.steps([x] * 5, phase="eval")))
+            next(kept[1])
+            assert active.phase == "eval"
+        assert active.phase == "train"
+    assert fields_of(telemetry, "epoch_complete")[0]["samples"] == 32
+    assert active.summary()["steps"] == 1
