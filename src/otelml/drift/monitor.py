@@ -85,9 +85,8 @@ class DriftMonitor:
         telemetries = [watch.telemetry for watch in self._watches.values()]
         with internal.guard("drift"):
             tell_troubles(name, telemetries)
-        # Not at exit: the last export is to have the gauges.
-        self._finalizer = weakref.finalize(self, withdraw_all, telemetries)
-        self._finalizer.atexit = False
+        # Until `close`, also when nobody holds the monitor any more: a script's last export comes after its `main`.
+        self._shown = telemetries
         _monitors.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -213,7 +212,8 @@ class DriftMonitor:
     def close(self) -> None:
         """Take its series out of the metrics; it still counts, scores and writes events for whoever goes on."""
         with internal.guard("drift"):
-            self._finalizer()
+            shown, self._shown = self._shown, []
+            withdraw_all(shown)
 
     def start_anew(self) -> None:
         """Forget what was observed, and close alerts without a word: a forked child, or a new deployment, does this."""

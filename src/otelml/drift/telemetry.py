@@ -186,7 +186,7 @@ def _depth_of_caller() -> int:
 
 
 def withdraw_all(telemetries: Iterable[FeatureTelemetry]) -> None:
-    """The end of a monitor; also called by the garbage collector, at any moment."""
+    """The end of what a monitor shows."""
     for telemetry in telemetries:
         telemetry.withdraw()
 
