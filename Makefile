@@ -5,7 +5,7 @@ PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.t
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate bench servers compare clean
+.PHONY: help demo test check generate bench collector servers compare clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,13 +26,16 @@ check: .venv/.installed ## Lint, types, generated files and contracts
 generate: .venv/.installed ## Rewrite what is a projection of the registry and of the settings
 	$(BIN)/python -m otelml.semconv.codegen
 	$(BIN)/python -m otelml settings-docs --update docs/configuration.md
+	$(BIN)/python -m dashboards.boards
 
 bench: .venv/.bench ## Measure what telemetry costs, as ratios
 	@$(BIN)/python -m bench $(ARGS)
 
-servers: .venv/.installed ## Build the collector and the Prometheus that tests/e2e starts (needs Go; minutes, once)
-	@$(BIN)/python scripts/collector.py
-	@$(BIN)/python scripts/prometheus.py
+collector: .venv/.installed ## Build the collector for the layers in collector-config (needs Go; minutes, once)
+	@$(BIN)/python scripts/servers.py otelcol
+
+servers: .venv/.installed ## Build the servers that tests/e2e starts, the collector too (needs Go; minutes, once)
+	@$(BIN)/python scripts/servers.py
 
 compare: .venv/.installed ## Install the large libraries that some tests compare with
 	@$(PIP_INSTALL) -e '.[compare]'

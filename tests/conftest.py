@@ -1,12 +1,10 @@
-"""What every test shares: a clean process state before and after, and the collector that tests/e2e starts."""
+"""What every test shares: a clean process state before and after."""
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +14,6 @@ from otelml.instruments import internal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).parent.parent
-CHOSEN_COLLECTOR = os.environ.get("OTELML_OTELCOL")
 
 
 def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,19 +60,3 @@ def fresh_process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         logger.setLevel(level)
         logger.handlers[:] = handlers
         logger.propagate = propagate
-
-
-@pytest.fixture(scope="session")
-def otelcol() -> Path:
-    """The collector's binary; without one the test is skipped, or fails where CI promises one."""
-    environ = {**os.environ, "OTELML_OTELCOL": CHOSEN_COLLECTOR} if CHOSEN_COLLECTOR else None
-    found = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "collector.py", "--path"],
-        env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if found.returncode == 0:
-        return Path(found.stdout.strip())
-    reason = "no collector: build one with `make servers`, or set OTELML_OTELCOL to one"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -22,7 +22,7 @@ LAYERS = (
     ("instruments", "events", "settings", "context"),
     ("stages", "logs"),
     ("inferences", "quantizer", "pipeline", "drift", "training", "quality", "gpu"),
-    ("export", "instrumentation", "resource", "lifecycle", "configurator", "distro", "health"),
+    ("export", "instrumentation", "resource", "lifecycle", "configurator", "distro", "health", "stack"),
     ("analysis", "cli", "shims", "testing"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +16,11 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
+from serverkit import PATIENCE_S, Collector, fetch, free_ports, plain_environ, wait_until
 
 from otelml.semconv._generated import METRICS
 from otelml.semconv.model import Metric
 from otelml.semconv.prometheus import PROMOTED_RESOURCE_ATTRIBUTES, label_name, prometheus_name
-
-PATIENCE_S = 60
-"""How long to wait for a server or for data: there for a hang, never to measure."""
 
 CONFIG = """
 receivers:
@@ -93,71 +87,33 @@ OTHERS = (
 
 
 @dataclass
-class Collector:
-    """A running collector."""
+class Running:
+    """A collector that takes OTLP/HTTP and is scraped."""
 
+    server: Collector
     otlp_url: str
     scrape_url: str
-    process: subprocess.Popen[bytes]
-    log: Path
 
-    def scrape(self) -> dict[str, Family]:
-        """The metric families that it serves now, by name; none while it does not answer."""
-        assert self.process.poll() is None, self.log.read_text()
+    def wait_for(self, count: int) -> dict[str, Family]:
+        """The metric families that it serves, by name, once they are `count` or more."""
+        return wait_until(lambda: found if len(found := self._scrape()) >= count else None, self._scrape)
+
+    def _scrape(self) -> dict[str, Family]:
         try:
-            with urllib.request.urlopen(self.scrape_url, timeout=PATIENCE_S) as response:
-                text = response.read().decode()
+            text = fetch(self.scrape_url)
         except urllib.error.URLError:
             return {}
         return {family.name: family for family in text_string_to_metric_families(text)}
 
-    def wait_for(self, count: int) -> dict[str, Family]:
-        """The families, once it serves at least `count` of them, and what there is when that takes too long."""
-        end = time.monotonic() + PATIENCE_S
-        while len(found := self.scrape()) < count and time.monotonic() < end:
-            time.sleep(0.1)
-        return found
-
 
 @pytest.fixture
-def collector(otelcol: Path, tmp_path: Path) -> Iterator[Collector]:
-    """A collector that takes OTLP/HTTP and is scraped, both on ports that were free."""
+def collector(tmp_path: Path) -> Iterator[Running]:
+    """One on ports that were free."""
     otlp_port, scrape_port = free_ports(2)
-    config, log = tmp_path / "collector.yaml", tmp_path / "collector.log"
+    config = tmp_path / "collector.yaml"
     config.write_text(CONFIG.format(otlp_port=otlp_port, scrape_port=scrape_port))
-    with log.open("wb") as output:
-        process = subprocess.Popen([otelcol, "--config", config], stdout=output, stderr=subprocess.STDOUT)
-    try:
-        wait_until_open(otlp_port, process, log)
-        yield Collector(
-            f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{scrape_port}/metrics", process, log
-        )
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
-
-
-def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when something listens on `port`."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"nothing listens on port {port}: {log.read_text()}")
+    with Collector(tmp_path, config, ports=[otlp_port], binary="otelcol-core") as server:
+        yield Running(server, f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{scrape_port}/metrics")
 
 
 def send(specs: list[Metric], url: str) -> None:
@@ -194,7 +150,7 @@ def scraped_names(families: dict[str, Family]) -> set[str]:
     return {s.name for family in families.values() for s in family.samples} - {"target_info"}
 
 
-def test_the_collector_makes_the_names_we_say(collector: Collector) -> None:
+def test_the_collector_makes_the_names_we_say(collector: Running) -> None:
     """Every metric of the registry, and names and units that are more difficult, has `prometheus_name`'s name."""
     specs = [*METRICS.values(), *OTHERS]
     send(specs, collector.otlp_url)
@@ -203,7 +159,7 @@ def test_the_collector_makes_the_names_we_say(collector: Collector) -> None:
     assert (wrong, scraped_names(families) - sample_names(specs)) == (set(), set())
 
 
-def test_the_collector_makes_the_labels_and_buckets_we_say(collector: Collector) -> None:
+def test_the_collector_makes_the_labels_and_buckets_we_say(collector: Running) -> None:
     """Attributes and promoted resource attributes are labels, and bounds are buckets, as they were declared."""
     specs = [*METRICS.values(), *OTHERS]
     send(specs, collector.otlp_url)
@@ -234,14 +190,15 @@ otelml.gauge(semconv.METRIC_ML_TRAINING_PROGRESS).bind().set(0.5)
 """
 
 
-def test_a_program_with_otelml_reaches_the_collector(collector: Collector, tmp_path: Path) -> None:
+def test_a_program_with_otelml_reaches_the_collector(collector: Running, tmp_path: Path) -> None:
     """A short program that only calls `configure` has its metrics in the collector, by the names of the registry."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_url, "OTEL_TRACES_EXPORTER": "none"}
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, timeout=PATIENCE_S, check=True,
-        env={**kept, **variables, "OTEL_LOGS_EXPORTER": "none", "RANK": "2"},
-    )  # fmt: skip
+    environ = plain_environ(
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.otlp_url,
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        RANK="2",
+    )
+    subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, timeout=PATIENCE_S, check=True, env=environ)
     families = collector.wait_for(3)
     values = {s.name: s.value for family in families.values() for s in family.samples}
     assert values["ml_stage_items_total"] == 3

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import textwrap
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from serverkit import PATIENCE_S, Prometheus, wait_until
 
 from otelml.drift import DriftReference, DriftWindow
 from otelml.drift.scores import psi
 
 ROOT = Path(__file__).parents[2]
-CHOSEN_PROMETHEUS = os.environ.get("OTELML_PROMETHEUS")
-PATIENCE_S = 60
-"""How long to wait for a server or for data: there for a hang, never to measure."""
 SCRAPE_S = 0.25
 RANGE = "5m"
 """Far longer than the test: so `increase` covers it all, and has nothing to extrapolate to at the range's start."""
@@ -71,22 +64,6 @@ class Replica:
         self.vector = np.array(json.loads(self.process.stdout.readline()))  # type: ignore[union-attr]
 
 
-@pytest.fixture(scope="session")
-def prometheus() -> Path:
-    """The binary of Prometheus; without one the test is skipped, or fails where CI promises one."""
-    environ = {**os.environ, "OTELML_PROMETHEUS": CHOSEN_PROMETHEUS} if CHOSEN_PROMETHEUS else None
-    found = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "prometheus.py", "--path"],
-        env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if found.returncode == 0:
-        return Path(found.stdout.strip())
-    reason = "no Prometheus: build one with `make servers`, or set OTELML_PROMETHEUS to one"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture
 def reference() -> DriftReference:
     """Ten bins of a normal distribution."""
@@ -126,7 +103,7 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def query(prometheus: Path, replicas: list[Replica], tmp_path: Path) -> Iterator[Query]:
+def query(replicas: list[Replica], tmp_path: Path) -> Iterator[Query]:
     """Asks a Prometheus that scrapes both replicas and evaluates the page's rules."""
     config = {
         "global": {
@@ -141,57 +118,9 @@ def query(prometheus: Path, replicas: list[Replica], tmp_path: Path) -> Iterator
             }
         ],
     }
-    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "rules.yaml").write_text(read_rules())
-    log = tmp_path / "prometheus.log"
-    command = [
-        prometheus,
-        f"--config.file={tmp_path / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-        "--web.listen-address=127.0.0.1:0",
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=tmp_path)
-    try:
-        yield ask(wait_for_address(process, log))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE_S)
-
-
-def wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where it listens, as its log says: it chose the port itself."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        text = log.read_text()
-        assert process.poll() is None, text
-        found = re.search(r'msg="Listening on" .*address=(127\.0\.0\.1:\d+)', text)
-        if found and "Server is ready" in text:
-            return found[1]
-        time.sleep(0.05)
-    pytest.fail(f"Prometheus does not answer: {log.read_text()}")
-
-
-def ask(address: str) -> Query:
-    """A function that asks the server there."""
-
-    def query(expression: str) -> list[dict[str, Any]]:
-        url = f"http://{address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        try:
-            with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
-                return json.load(response)["data"]["result"]
-        except urllib.error.HTTPError as problem:
-            pytest.fail(f"{expression}: {problem.read().decode()}")
-
-    return query
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.1)
+    with Prometheus(tmp_path, config) as prometheus:
+        yield prometheus.query
 
 
 def number(found: list[dict[str, Any]]) -> float:
