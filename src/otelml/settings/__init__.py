@@ -7,6 +7,7 @@ them for options of its own command line.
 from __future__ import annotations
 
 from otelml.settings.loading import (
+    PROGRAM_VARIABLES,
     Problem,
     SettingsError,
     change_hooks,
@@ -21,6 +22,7 @@ from otelml.settings.loading import (
 from otelml.settings.table import SETTINGS, SIGNALS, Setting, Settings
 
 __all__ = [
+    "PROGRAM_VARIABLES",
     "SETTINGS",
     "SIGNALS",
     "Problem",

@@ -20,6 +20,13 @@ _RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
 _ENVIRONMENT_WINS = frozenset({"service_name"})
 
 _INTERNAL = "OTELML_INTERNAL_"  # what one process of ours tells another
+PROGRAM_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        name: f"OTELML_{name.upper()}"
+        for name in ("otelcol", "prometheus", "promtool", "alertmanager", "amtool")
+    }
+)
+"""Programs that stand beside the library, and the variable that says where each is: `stack.binaries` reads them."""
 
 _said: set[tuple[str, str]] = set()
 _current: Settings | None = None
@@ -154,8 +161,10 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def find_unknown(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that looks like one of ours and is none: a misspelt one would do nothing."""
-    mine = [setting.env for setting in SETTINGS if not setting.is_standard]
-    unknown = (name for name in sorted(environ) if name.startswith("OTELML_") and name not in _BY_ENV)
+    mine = [*(setting.env for setting in SETTINGS if not setting.is_standard), *PROGRAM_VARIABLES.values()]
+    unknown = (
+        name for name in sorted(environ) if name.startswith("OTELML_") and name not in {*_BY_ENV, *mine}
+    )
     return [
         f"{name} is no variable of otelml{_did_you_mean(name, mine)}"
         for name in unknown
