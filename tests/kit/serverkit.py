@@ -214,3 +214,36 @@ class Prometheus(Server):
             return fetch_json(f"{self.url}/api/v1/{what}", **query)["data"]
         except urllib.error.HTTPError as problem:
             pytest.fail(f"{query}: {problem}")
+
+
+class Jaeger(Server):
+    """A Jaeger that keeps traces in memory and takes them over OTLP/gRPC."""
+
+    def __init__(self, folder: Path) -> None:
+        otlp, query, grpc = free_ports(3)
+        self.otlp_endpoint, self.url = f"127.0.0.1:{otlp}", f"http://127.0.0.1:{query}"
+        config = {
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": self.otlp_endpoint}}}},
+            "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
+            "extensions": {
+                "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 100_000}}}},
+                "jaeger_query": {
+                    "storage": {"traces": "memory"},
+                    "http": {"endpoint": f"127.0.0.1:{query}"},
+                    "grpc": {"endpoint": f"127.0.0.1:{grpc}"},
+                },
+            },
+            "service": {
+                "extensions": ["jaeger_storage", "jaeger_query"],
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["jaeger_storage_exporter"]}},
+            },
+        }
+        path = folder / "jaeger.yaml"
+        path.write_text(yaml.safe_dump(config))
+        super().__init__([find("jaeger"), f"--config={path}"], folder, ports=[otlp, query])
+
+    def spans(self, service: str) -> list[dict[str, Any]]:
+        """The spans of a service, as its own page shows them: `traceID spanID operationName tags references` ..."""
+        found = fetch_json(f"{self.url}/api/traces", service=service, limit=100_000, lookback="1h")
+        return [span for trace in found["data"] for span in trace["spans"]]
