@@ -214,3 +214,36 @@ class Prometheus(Server):
             return fetch_json(f"{self.url}/api/v1/{what}", **query)["data"]
         except urllib.error.HTTPError as problem:
             pytest.fail(f"{query}: {problem}")
+
+
+class Jaeger(Server):
+    """A Jaeger that keeps what it gets in memory; takes OTLP/gRPC at `grpc_endpoint`."""
+
+    def __init__(self, folder: Path) -> None:
+        grpc_port, query_port, query_grpc_port = free_ports(3)
+        self.grpc_endpoint, self.url = f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{query_port}"
+        query = {
+            "http": {"endpoint": f"127.0.0.1:{query_port}"},
+            "grpc": {"endpoint": f"127.0.0.1:{query_grpc_port}"},
+        }
+        config = {
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": self.grpc_endpoint}}}},
+            "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
+            "extensions": {
+                "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 100_000}}}},
+                "jaeger_query": {"storage": {"traces": "memory"}, **query},
+            },
+            "service": {
+                "extensions": ["jaeger_storage", "jaeger_query"],
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["jaeger_storage_exporter"]}},
+            },
+        }
+        path = folder / "jaeger.yaml"
+        path.write_text(yaml.safe_dump(config))
+        super().__init__([find("jaeger"), f"--config={path}"], folder, ports=[grpc_port, query_port])
+
+    def spans(self, service: str) -> list[dict[str, Any]]:
+        """The spans of a service, as Jaeger's own API has them, up to 1000 traces."""
+        found = fetch_json(f"{self.url}/api/traces", service=service, limit=1000)["data"] or []
+        return [span for trace in found for span in trace["spans"]]
