@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import json
 import threading
 import time
 import urllib.request
@@ -12,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -47,7 +50,12 @@ class LayeredCollector(Collector):
     """A collector on layers of collector-config (by name, or files of the test's own), all its ports free ones."""
 
     def __init__(
-        self, folder: Path, *names: str | Path, capture: Capture | None = None, environ: Mapping[str, str]
+        self,
+        folder: Path,
+        *names: str | Path,
+        capture: Capture | None = None,
+        environ: Mapping[str, str],
+        binary: str = "otelcol",
     ) -> None:
         self.grpc_port, self.http_port, self.self_port, self.health_port, self.prometheus_port = free_ports(5)
         self.url = f"http://127.0.0.1:{self.http_port}"
@@ -65,7 +73,10 @@ class LayeredCollector(Collector):
             files.append(folder / "capture.yaml")
             files[-1].write_text(CAPTURE_LAYER)
             environ["CAPTURE_URL"] = capture.url
-        super().__init__(folder, *files, ports=[self.grpc_port, self.http_port], environ=environ)
+        listening = [self.grpc_port, self.http_port]
+        if "prometheus" in names:
+            listening.append(self.prometheus_port)
+        super().__init__(folder, *files, ports=listening, environ=environ, binary=binary)
 
     def complaints(self) -> list[str]:
         """Warnings and errors in its log."""
@@ -128,7 +139,7 @@ class Capture:
                         yield plain(resource.resource.attributes), record
 
     def __enter__(self) -> Capture:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,7 +152,26 @@ def decode(path: str, headers: Mapping[str, str], body: bytes) -> Captured:
     headers = {name.lower(): value for name, value in headers.items()}
     if headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
-    return Captured(path, headers, MESSAGES[path.rpartition("/")[2]].FromString(body))
+    signal = path.rpartition("/")[2]
+    is_json = headers.get("content-type") == "application/json"
+    message = from_json(signal, json.loads(body)) if is_json else MESSAGES[signal].FromString(body)
+    return Captured(path, headers, message)
+
+
+def from_json(signal: str, document: Any) -> Any:
+    """A request in OTLP/JSON as its message: like protobuf's JSON, but ids are hexadecimal."""
+    return json_format.ParseDict(_with_base64_ids(document), MESSAGES[signal]())
+
+
+def _with_base64_ids(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: base64.b64encode(bytes.fromhex(value)).decode()
+            if key in ("traceId", "spanId", "parentSpanId")
+            else _with_base64_ids(value)
+            for key, value in node.items()
+        }
+    return [_with_base64_ids(element) for element in node] if isinstance(node, list) else node
 
 
 def send(url: str, message: Any) -> None:

@@ -59,12 +59,7 @@ class Endpoint:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url} is no address that starts with http:// or https://")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
-        self._path = parts.path.rstrip("/")
+        self._connection, self._path = _connection(url), urlsplit(url).path.rstrip("/")
         self._patience_s, self._clock, self._sleep = patience_s, clock, sleep
 
     def post(self, signal: str, request: dict[str, Any]) -> Answer:
@@ -98,6 +93,16 @@ class Endpoint:
         if not 200 <= response.status < 300:
             return Answer(taken=False, reason=_reason(response, said))
         return _read_answer(said)
+
+
+def _connection(url: str) -> http.client.HTTPConnection:
+    """To the server of `url`; nothing is sent yet."""
+    with suppress(ValueError):  # of a port that is no number
+        parts = urlsplit(url)
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.hostname and parts.scheme in kinds:
+            return kinds[parts.scheme](parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    raise ValueError(f"{url} is no address such as http://localhost:4318")
 
 
 def _reason(response: http.client.HTTPResponse, said: bytes) -> str:

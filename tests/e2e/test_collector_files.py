@@ -1,9 +1,13 @@
-"""An agent reads flat log files as what they were, and loses and repeats nothing when they rotate or it restarts."""
+"""What programs wrote into files arrives as if they had sent it: by an agent, or by `otelml collector replay`.
+
+An agent loses and repeats nothing when files rotate, when it restarts, and while nobody takes what it has.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +17,13 @@ from typing import Any
 
 import pytest
 from otlpkit import Capture, LayeredCollector, Start, a_record, a_span, plain, plain_value, send
-from serverkit import PATIENCE_S, plain_environ, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+from serverkit import PATIENCE_S, fetch, plain_environ, wait_until
 
 from otelml.semconv import _generated as semconv
 
 AGENT = ("base", "redaction", "health", "agent")
+WHOSE = {"job", "instance", "service_name", "host_name", "ml_distributed_rank"}
 SYNCHRONOUS = "--feature-gates=stanza.synchronousLogEmitter"
 
 PROGRAM = """
@@ -92,11 +98,37 @@ def as_flat_files_have_it(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"attributes": attributes, "resource": kept}
 
 
-def test_records_from_files_are_those_of_otlp(start: Start, tmp_path: Path) -> None:
+def run_program(folder: Path, text: str, **environ: str) -> None:
+    """Run a program in `folder`, where its files go too."""
+    (folder / "program.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=folder, env=plain_environ(**environ), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def run_replay(folder: Path, url: str) -> str:
+    """Send the files of `folder` to the collector at `url`; what the command said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "otelml", "collector", "replay", "--to", url],
+        cwd=folder, env=plain_environ(), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+@pytest.mark.parametrize("way", ["agent", "replay"])
+def test_records_from_files_are_those_of_otlp(start: Start, tmp_path: Path, way: str) -> None:
     """One program writes each record to both: time, severity, body, logger, ids, event and attributes are the same."""
-    with Capture() as direct, Capture() as gateway:
-        agent = start_agent(start, tmp_path, gateway.url)
-        environ = plain_environ(
+    with Capture() as direct, Capture() as capture:
+        if way == "agent":
+            collector = start_agent(start, tmp_path, capture.url)
+        else:
+            collector = start("base", "redaction", capture=capture)
+        run_program(
+            tmp_path,
+            PROGRAM,
             OTEL_LOGS_EXPORTER="otlp,otelml_files",
             OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=f"{direct.url}/v1/logs",
             OTEL_TRACES_EXPORTER="none",
@@ -105,19 +137,125 @@ def test_records_from_files_are_those_of_otlp(start: Start, tmp_path: Path) -> N
             OTELML_RUN_ID="run-7",
             RANK="3",
         )
-        (tmp_path / "program.py").write_text(PROGRAM)
-        subprocess.run(
-            [sys.executable, "program.py"],
-            cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=PATIENCE_S,
-        )  # fmt: skip
         expected = [as_flat_files_have_it(record) for record in describe(direct)]
-        wait_until(lambda: len(gateway.logs()) >= len(expected), agent.read_log)
-        assert describe(gateway) == expected
+        if way == "replay":
+            assert run_replay(tmp_path, collector.url).startswith(
+                f"sent {len(expected)} log records of 1 files"
+            )
+        wait_until(lambda: len(capture.logs()) >= len(expected), collector.read_log)
+        assert describe(capture) == expected
         assert {"ml.fsq_encoding", "own_event", "ml.stage_complete", ""} <= {
             each["event"] for each in expected
         }
         assert {each["severity"][0] for each in expected} == {5, 9, 13, 17, 21}
-        assert agent.complaints() == []
+        assert collector.complaints() == []
+
+
+RECORDED = """
+import random, otelml
+otelml.configure(service_name="train", file_max_bytes=20_000, file_keep=100, span_budget="all")
+random.seed(7)
+with otelml.run("digits") as run:
+    for epoch in run.epochs(3):
+        for step in epoch.steps(range(20)):
+            with otelml.stage("encode", items=32), otelml.inference("encoder", batch_size=32) as inference:
+                inference.confidence([random.random() for _ in range(32)])
+            run.update({"loss": 1 / (1 + step)})
+        otelml.force_flush()
+    try:
+        with otelml.stage("quantize"):
+            raise ValueError("no codes")
+    except ValueError:
+        pass
+    otelml.counter("ml.example.rows", unit="{row}").bind(kind="café").add(3)
+    otelml.gauge("ml.example.big").bind().set(1e300)
+    otelml.force_flush()
+    otelml.export_prometheus("end.prom")  # when the run is over its gauges are gone; from the collector later
+"""
+
+
+def test_replayed_traces_and_metrics_are_those_of_the_program(
+    start: Start, capture: Capture, tmp_path: Path
+) -> None:
+    """Every span of the files, rotated ones too, and at the end every number that the program itself had."""
+    collector = start("base", "redaction", "prometheus", capture=capture)
+    run_program(tmp_path, RECORDED, RANK="3", OTELML_RUN_ID="run-7")
+    assert len(list(tmp_path.glob("telemetry/**/traces*.jsonl"))) > 2
+    assert len(list(tmp_path.glob("telemetry/**/metrics*.jsonl"))) > 2
+    said = run_replay(tmp_path, collector.url)
+    recorded = read_recorded_spans(tmp_path)
+    assert re.search(rf"^sent .*\b{len(recorded)} spans", said), said
+    wait_until(lambda: len(capture.spans()) == len(recorded), collector.read_log)
+    sent = [
+        (span.trace_id.hex(), span.span_id.hex(), span.name, span.status.code) for span in capture.spans()
+    ]
+    assert sorted(sent) == sorted(recorded)
+    assert {code for *_, code in recorded} == {0, 2}
+    assert read_samples(fetch(collector.prometheus_url)) == read_samples((tmp_path / "end.prom").read_text())
+
+
+def read_recorded_spans(folder: Path) -> list[tuple[str, str, str, int]]:
+    """Trace id, span id, name and status of every span in the files, read off the JSON."""
+    return [
+        (span["traceId"], span["spanId"], span["name"], span.get("status", {}).get("code", 0))
+        for file in folder.glob("telemetry/**/traces*.jsonl")
+        for line in file.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+
+
+def read_samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """What a Prometheus text says about the program's work, without the labels that say whose it is."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            # To Prometheus an empty label is none.
+            labels = {name: value for name, value in sample.labels.items() if value and name not in WHOSE}
+            if "le" in labels:
+                labels["le"] = repr(float(labels["le"]))
+            if sample.name.startswith("ml_"):
+                found[sample.name, frozenset(labels.items())] = sample.value
+    return found
+
+
+def test_a_replay_waits_for_the_collector(tmp_path: Path, capture: Capture) -> None:
+    """Started before the collector listens, it tries again until it does."""
+    write_log(tmp_path, "".join(flat_line(number) for number in range(1200)))
+    collector = LayeredCollector(tmp_path, "base", capture=capture, environ={})
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "otelml", "collector", "replay", "telemetry", "--to", collector.url],
+        cwd=tmp_path, env=plain_environ(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with collector:
+        said, _ = replay.communicate(timeout=PATIENCE_S)
+        assert (replay.returncode, said) == (0, f"sent 1200 log records of 1 files to {collector.url}\n")
+        wait_until(lambda: len(capture.logs()) == 1200, collector.read_log)
+
+
+def test_what_the_collector_refuses_is_counted_and_named(
+    start: Start, capture: Capture, tmp_path: Path
+) -> None:
+    """A request that is no OTLP and a line that is no JSON cost themselves, not the lines around them."""
+    collector = start("base", capture=capture)
+    span = {"traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "name": "encode"}
+    wrong = span | {"traceId": "xyz"}
+    lines = [
+        json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [each]}]}]}) for each in (span, wrong, span)
+    ]
+    path = tmp_path / "traces.jsonl"
+    path.write_text("\n".join([*lines[:2], '{"resourceSpans": [', lines[2]]))
+    done = subprocess.run(
+        [sys.executable, "-m", "otelml", "collector", "replay", path, "--to", collector.url],
+        env=plain_environ(), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    said = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert said[:3] == [f"sent 2 spans of 1 files to {collector.url}", "refused: 1 spans", "broken: 1 lines"]
+    assert said[3].startswith(f"  {path}:2: 1 spans refused: 400 ")
+    assert said[4:] == [f"  {path}:3: no line of traces"]
+    wait_until(lambda: len(capture.spans()) == 2, collector.read_log)
 
 
 def test_every_event_of_the_registry_has_its_name_back(
