@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import urllib.error
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,44 +12,18 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
+from otlpkit import LayeredCollector
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
-from serverkit import PATIENCE_S, Collector, fetch, free_ports, plain_environ, wait_until
+from serverkit import PATIENCE_S, fetch, plain_environ, wait_until
 
 from otelml.semconv._generated import METRICS
 from otelml.semconv.model import Metric
 from otelml.semconv.prometheus import PROMOTED_RESOURCE_ATTRIBUTES, label_name, prometheus_name
 
-CONFIG = """
-receivers:
-  otlp:
-    protocols:
-      http:
-        endpoint: 127.0.0.1:{otlp_port}
-processors:
-  memory_limiter:
-    check_interval: 1s
-    limit_mib: 512
-exporters:
-  prometheus:
-    endpoint: 127.0.0.1:{scrape_port}
-    translation_strategy: UnderscoreEscapingWithSuffixes
-    resource_to_telemetry_conversion:
-      enabled: true
-service:
-  telemetry:
-    metrics:
-      level: none
-  pipelines:
-    metrics:
-      receivers: [otlp]
-      processors: [memory_limiter]
-      exporters: [prometheus]
-"""
-
 RESOURCE = {"service.name": "train", "host.name": "node1", "ml.distributed.rank": 2}
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
-ADDED_BY_THE_COLLECTOR = ("job", "instance", "otel_scope_", "le")
+ADDED_BY_THE_COLLECTOR = {"job", "instance", "le"}
 
 # Names and units that the registry has no example of, so that the rules are checked and not only their use.
 OTHERS = (
@@ -86,34 +58,21 @@ OTHERS = (
 )
 
 
-@dataclass
-class Running:
-    """A collector that takes OTLP/HTTP and is scraped."""
-
-    server: Collector
-    otlp_url: str
-    scrape_url: str
-
-    def wait_for(self, count: int) -> dict[str, Family]:
-        """The metric families that it serves, by name, once they are `count` or more."""
-        return wait_until(lambda: found if len(found := self._scrape()) >= count else None, self._scrape)
-
-    def _scrape(self) -> dict[str, Family]:
-        try:
-            text = fetch(self.scrape_url)
-        except urllib.error.URLError:
-            return {}
-        return {family.name: family for family in text_string_to_metric_families(text)}
-
-
 @pytest.fixture
-def collector(tmp_path: Path) -> Iterator[Running]:
-    """One on ports that were free."""
-    otlp_port, scrape_port = free_ports(2)
-    config = tmp_path / "collector.yaml"
-    config.write_text(CONFIG.format(otlp_port=otlp_port, scrape_port=scrape_port))
-    with Collector(tmp_path, config, ports=[otlp_port], binary="otelcol-core") as server:
-        yield Running(server, f"http://127.0.0.1:{otlp_port}", f"http://127.0.0.1:{scrape_port}/metrics")
+def collector(tmp_path: Path) -> Iterator[LayeredCollector]:
+    """One on the layers that ship, without those that the small build does not have."""
+    with LayeredCollector(tmp_path, "base", "prometheus", environ={}, binary="otelcol-core") as server:
+        yield server
+
+
+def wait_for(collector: LayeredCollector, count: int) -> dict[str, Family]:
+    """The metric families that it serves, by name, once they are `count` or more."""
+    return wait_until(lambda: found if len(found := scrape(collector)) >= count else None, collector.read_log)
+
+
+def scrape(collector: LayeredCollector) -> dict[str, Family]:
+    """Those that it serves now."""
+    return {family.name: family for family in text_string_to_metric_families(fetch(collector.prometheus_url))}
 
 
 def send(specs: list[Metric], url: str) -> None:
@@ -150,26 +109,26 @@ def scraped_names(families: dict[str, Family]) -> set[str]:
     return {s.name for family in families.values() for s in family.samples} - {"target_info"}
 
 
-def test_the_collector_makes_the_names_we_say(collector: Running) -> None:
+def test_the_collector_makes_the_names_we_say(collector: LayeredCollector) -> None:
     """Every metric of the registry, and names and units that are more difficult, has `prometheus_name`'s name."""
     specs = [*METRICS.values(), *OTHERS]
-    send(specs, collector.otlp_url)
-    families = collector.wait_for(len(specs))
+    send(specs, collector.url)
+    families = wait_for(collector, len(specs))
     wrong = {spec.name for spec in specs if not sample_names([spec]) <= scraped_names(families)}
     assert (wrong, scraped_names(families) - sample_names(specs)) == (set(), set())
 
 
-def test_the_collector_makes_the_labels_and_buckets_we_say(collector: Running) -> None:
+def test_the_collector_makes_the_labels_and_buckets_we_say(collector: LayeredCollector) -> None:
     """Attributes and promoted resource attributes are labels, and bounds are buckets, as they were declared."""
     specs = [*METRICS.values(), *OTHERS]
-    send(specs, collector.otlp_url)
-    families = collector.wait_for(len(specs))
+    send(specs, collector.url)
+    families = wait_for(collector, len(specs))
     samples = {s.name: s for family in families.values() for s in family.samples}
     promoted = {label_name(key): str(RESOURCE[key]) for key in PROMOTED_RESOURCE_ATTRIBUTES}
     for spec in specs:
         name = prometheus_name(spec)
         labels = samples[name + SUFFIXES.get(spec.kind, ("",))[0]].labels
-        own = {key: value for key, value in labels.items() if not key.startswith(ADDED_BY_THE_COLLECTOR)}
+        own = {key: value for key, value in labels.items() if key not in ADDED_BY_THE_COLLECTOR}
         assert own == promoted | dict.fromkeys(map(label_name, spec.attributes), "x"), spec.name
         if spec.bounds:
             assert buckets(families[name]) == [*spec.bounds, float("inf")], spec.name
@@ -190,16 +149,16 @@ otelml.gauge(semconv.METRIC_ML_TRAINING_PROGRESS).bind().set(0.5)
 """
 
 
-def test_a_program_with_otelml_reaches_the_collector(collector: Running, tmp_path: Path) -> None:
+def test_a_program_with_otelml_reaches_the_collector(collector: LayeredCollector, tmp_path: Path) -> None:
     """A short program that only calls `configure` has its metrics in the collector, by the names of the registry."""
     environ = plain_environ(
-        OTEL_EXPORTER_OTLP_ENDPOINT=collector.otlp_url,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         OTEL_TRACES_EXPORTER="none",
         OTEL_LOGS_EXPORTER="none",
         RANK="2",
     )
     subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, timeout=PATIENCE_S, check=True, env=environ)
-    families = collector.wait_for(3)
+    families = wait_for(collector, 3)
     values = {s.name: s.value for family in families.values() for s in family.samples}
     assert values["ml_stage_items_total"] == 3
     assert values["ml_stage_duration_seconds_count"] == 1

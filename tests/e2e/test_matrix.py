@@ -109,7 +109,7 @@ def arrived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arrived]:
                 "OTELCOL_PROMETHEUS_PORT": str(metrics),
                 "PROMETHEUS_OTLP_URL": f"{pushed.url}/api/v1/otlp",
                 "PROMETHEUS_REMOTE_WRITE_URL": f"{written.url}/api/v1/write",
-                "TEMPO_OTLP_ENDPOINT": jaeger.otlp_endpoint,
+                "TEMPO_OTLP_ENDPOINT": jaeger.grpc_endpoint,
                 "LOKI_OTLP_URL": f"{loki.url}/otlp",
                 "SENTRY_OTLP_URL": f"{sentry.url}/api/1/integration/otlp",
                 "SENTRY_PUBLIC_KEY": "key1",

@@ -217,21 +217,21 @@ class Prometheus(Server):
 
 
 class Jaeger(Server):
-    """A Jaeger that keeps traces in memory and takes them over OTLP/gRPC."""
+    """A Jaeger that keeps what it gets in memory; takes OTLP/gRPC at `grpc_endpoint`."""
 
     def __init__(self, folder: Path) -> None:
-        otlp, query, grpc = free_ports(3)
-        self.otlp_endpoint, self.url = f"127.0.0.1:{otlp}", f"http://127.0.0.1:{query}"
+        grpc_port, query_port, query_grpc_port = free_ports(3)
+        self.grpc_endpoint, self.url = f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{query_port}"
+        query = {
+            "http": {"endpoint": f"127.0.0.1:{query_port}"},
+            "grpc": {"endpoint": f"127.0.0.1:{query_grpc_port}"},
+        }
         config = {
-            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": self.otlp_endpoint}}}},
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": self.grpc_endpoint}}}},
             "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
             "extensions": {
                 "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 100_000}}}},
-                "jaeger_query": {
-                    "storage": {"traces": "memory"},
-                    "http": {"endpoint": f"127.0.0.1:{query}"},
-                    "grpc": {"endpoint": f"127.0.0.1:{grpc}"},
-                },
+                "jaeger_query": {"storage": {"traces": "memory"}, **query},
             },
             "service": {
                 "extensions": ["jaeger_storage", "jaeger_query"],
@@ -241,9 +241,9 @@ class Jaeger(Server):
         }
         path = folder / "jaeger.yaml"
         path.write_text(yaml.safe_dump(config))
-        super().__init__([find("jaeger"), f"--config={path}"], folder, ports=[otlp, query])
+        super().__init__([find("jaeger"), f"--config={path}"], folder, ports=[grpc_port, query_port])
 
     def spans(self, service: str) -> list[dict[str, Any]]:
-        """The spans of a service, as its own page shows them: `traceID spanID operationName tags references` ..."""
-        found = fetch_json(f"{self.url}/api/traces", service=service, limit=100_000, lookback="1h")
-        return [span for trace in found["data"] for span in trace["spans"]]
+        """The spans of a service, as Jaeger's own API has them."""
+        found = fetch_json(f"{self.url}/api/traces", service=service, limit=100_000)["data"] or []
+        return [span for trace in found for span in trace["spans"]]
