@@ -154,7 +154,7 @@ class Run(Course):
             if self._readings:
                 internal.run_deferred()  # what lives on a device is waited for now
             self.finish_loops()
-        self._close_all(complete=status == COMPLETED)
+        self._close_all(complete=status == COMPLETED, by_exception=error is not None)
         self._joules = energy.stop(self._energy, wait_s)
         self._duration_s = (perf_counter_ns() - self._start_ns) / 1e9
         self.status = status
@@ -163,13 +163,13 @@ class Run(Course):
         if self._span is not None:
             self._span.end(status, error)
 
-    def _close_all(self, *, complete: bool) -> None:
+    def _close_all(self, *, complete: bool, by_exception: bool) -> None:
         """What is still open or undecided is complete if the run is."""
         if complete:
-            self._settle()
+            self._settle(by_exception=by_exception)
             if self._epoch is not None:
-                self.close_epoch(self._epoch, complete=True)
-                self.end_training(complete=True)
+                self.close_epoch(self._epoch)
+            self.end_training()
         self._epoch, self._postponed, self._phases = None, [], []
 
     def _tell_end(self, status: str, error: BaseException | None) -> None:
