@@ -64,9 +64,10 @@ class Journal:
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics: gauges, the event `run_metrics`, and the summary. For every few steps; else see `update`.
 
-        `loss`, `learning_rate` (`lr`) and `gradient_norm` (`grad_norm`) have gauges of their own, `val_loss` that of
-        the phase eval; others are `ml.training.metric` by name. What lives on a device is copied there and read by
-        another thread, so that the step does not wait. What is no number only goes into the event.
+        `loss`, `learning_rate` (`lr`) and `gradient_norm` (`grad_norm`) have gauges of their own, others are
+        `ml.training.metric` by name. The phase is that of the steps around it; `val_<name>` is of the phase eval. What
+        lives on a device is copied there and read by another thread, so that the step does not wait. What is no number
+        only goes into the event.
 
         Args:
             metrics: values by name.
