@@ -115,10 +115,11 @@ class Course(Journal):
     # -- for the loops
 
     def series_of(self, phase: str) -> PhaseSeries:
-        """The series of a phase."""
+        """The series of a phase; whatever is not training is evaluation."""
+        phase = TRAIN if phase == TRAIN else EVAL
         found = self._series.get(phase)
         if found is None:
-            found = self._series[phase] = PhaseSeries(TRAIN if phase == TRAIN else EVAL)
+            found = self._series[phase] = PhaseSeries(phase)
         return found
 
     def enter_phase(self, phase: str, loop: Steps) -> int:
