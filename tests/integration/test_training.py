@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -277,111 +275,6 @@ def test_joules_of_a_run_are_there_where_a_gpu_tells_them(program: Any) -> None:
     program.run(code, OTELML_NVML_REPLAY="h200", OTELML_NVML_REPLAY_STATE="load")
     told = [line for line in program.lines("logs") if line.get("event") in ("epoch_complete", "run_end")]
     assert [line["energy_joules"] for line in told] == [0.0, 0.0, 0.0]
-
-
-def read_terminal(code: str, folder: Path, *, redirect: bool = False, **environ: str) -> tuple[str, int]:
-    """Everything that a program shows on a terminal of 100 columns, and its exit code."""
-    (folder / "program.py").write_text(code)
-    main, other = pty.openpty()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "CI"))}
-    with (folder / "stdout.txt").open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "program.py"],
-            cwd=folder,
-            env={**kept, "TERM": "xterm", "COLUMNS": "100", "LINES": "30", **environ},
-            stdin=other,
-            stdout=out if redirect else other,
-            stderr=other,
-        )
-    os.close(other)
-    shown = b""
-    while select.select([main], [], [], 60)[0]:
-        try:
-            block = os.read(main, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(main)
-    return shown.decode().replace("\r\n", "\n"), process.wait(60)
-
-
-ON_A_TERMINAL = """
-import logging, os, sys, time
-logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-from otelml.training import run
-before = sys.stdout, sys.stderr
-with run("digits") as active:
-    for epoch in active.epochs(2):
-        for x in epoch.steps(range(4)):
-            active.update({"loss": 1 / (1 + x)})
-            if x == 1:
-                print("printed [bold]as it is[/bold] " + "x" * 120)
-                logging.warning("logged")
-            if x == 2 and epoch.number == 1:
-                sys.stdout.flush()  # or the child has a copy of what waits there
-                pid = os.fork()
-                if not pid:
-                    print("child prints")
-                    sys.stdout.flush()
-                    os._exit(0)
-                os.waitpid(pid, 0)
-            time.sleep(0.3)
-assert (sys.stdout, sys.stderr) == before
-assert logging.getLogger().handlers[0].stream is sys.stderr
-print("after")
-"""
-
-
-def test_bars_on_a_terminal_leave_prints_and_logging_alone(tmp_path: Path) -> None:
-    """Bars with counts and metrics; each printed line once, whole, at the start of a line; then all is as before."""
-    shown, status = read_terminal(ON_A_TERMINAL, tmp_path)
-    assert status == 0, shown
-    lines = [line.rpartition("\r")[2].rpartition("\x1b[2K")[2] for line in shown.split("\n")]
-    assert lines.count("printed [bold]as it is[/bold] " + "x" * 120) == 2
-    assert lines.count("WARNING logged") == 2
-    assert shown.count("child prints") == 1, "a child writes where the cursor stands"
-    assert "epoch 1" in shown
-    assert "loss 0.25" in shown
-    assert "2/2" in shown
-    assert "/s" in shown
-    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor comes back"
-    assert [line.removeprefix("\x1b[?25h") for line in lines[-2:]] == ["after", ""]
-
-
-def test_output_that_goes_to_a_file_stays_there(tmp_path: Path) -> None:
-    """Bars are drawn on the terminal of stderr; what is printed goes where stdout goes."""
-    shown, status = read_terminal(ON_A_TERMINAL, tmp_path, redirect=True)
-    assert status == 0, shown
-    out = (tmp_path / "stdout.txt").read_text().splitlines()
-    assert out.count("after") == 1
-    assert [line for line in out if line.startswith("printed")] == [
-        "printed [bold]as it is[/bold] " + "x" * 120
-    ] * 2
-    assert "epoch 1" in shown
-    assert "printed" not in shown
-
-
-@pytest.mark.parametrize("environ", [{"CI": "true"}, {"TERM": "dumb"}, {"RANK": "1", "WORLD_SIZE": "2"}])
-def test_no_bars_in_ci_on_a_dumb_terminal_and_on_other_ranks(tmp_path: Path, environ: dict[str, str]) -> None:
-    """Nothing is drawn."""
-    shown, status = read_terminal(ON_A_TERMINAL, tmp_path, **environ)
-    assert status == 0, shown
-    assert "\x1b[" not in shown
-    assert "epoch" not in shown
-
-
-def test_a_terminal_is_whole_again_after_ctrl_c_and_sigterm(tmp_path: Path) -> None:
-    """The cursor is back, whatever ended the program while bars stood."""
-    for end in ("raise KeyboardInterrupt", "os.kill(os.getpid(), 15)", "sys.exit(2)"):
-        code = ON_A_TERMINAL.replace("time.sleep(0.3)", end).replace(
-            "from otelml.training import run",
-            "import otelml; otelml.configure(quiet=True)\nfrom otelml.training import run",
-        )
-        shown, status = read_terminal(code, tmp_path)
-        assert status != 0
-        assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, (end, shown)
 
 
 def test_the_example_trains_and_its_record_says_so(tmp_path: Path) -> None:

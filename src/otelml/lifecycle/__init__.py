@@ -179,6 +179,7 @@ class _Lifecycle:
         with internal.guard("lifecycle"):
             internal.run_deferred()
             self.ending = self.ending or "exit"
+            context.end_all(self.ending)  # on this thread, which alone sees an exception that ends a worker
             try:
                 unfinished = self.flush(_exit_limit_s(self.settings.exit_timeout_s))
             except KeyboardInterrupt:  # the user is in a hurry

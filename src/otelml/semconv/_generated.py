@@ -1025,9 +1025,9 @@ METRIC_ML_TRAINING_METRIC = Metric(
     kind="gauge",
     unit="{value}",
     brief="Latest value of a quantity that the program logs under a name of its own.",
-    attributes=(ML_METRIC_NAME,),
+    attributes=(ML_METRIC_NAME, ML_TRAINING_PHASE),
     value_type="double",
-    required=(ML_METRIC_NAME,),
+    required=(ML_METRIC_NAME, ML_TRAINING_PHASE),
 )
 METRIC_ML_TRAINING_NON_FINITE = Metric(
     name="ml.training.non_finite",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from otelml.training import bars, ending, gauges, identity
+from otelml.training import bars, ending, exits, gauges, identity
 from otelml.training.epochs import Epoch
 from otelml.training.progress import Progress
 from otelml.training.runs import Run
@@ -51,5 +51,6 @@ def reset() -> None:
     """For tests: no run is open, no bar is drawn, ids begin anew."""
     bars.reset()
     ending.reset()
+    exits.reset()
     gauges.reset()
     identity.reset()

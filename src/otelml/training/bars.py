@@ -1,7 +1,9 @@
-"""Progress where somebody watches: bars at the bottom of the terminal, drawn by `rich`, with everything else above.
+"""Progress where somebody watches: bars at the bottom of the terminal, with everything else above.
 
-No thread draws: bars move when the loop does, so that a fork finds no lock held by one. While they stand, what the
-program prints and logs to the terminal goes through the console that draws them, line by line and as it is.
+`rich` makes their lines; they are drawn here, because what the program prints must come out byte for byte. All that is
+ours stands between hiding and showing the cursor. While the program is within a line of its own, there are no bars.
+
+No thread draws: bars move when the loop does, so that a fork finds no lock held by one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from otelml.instruments import internal, timer
 from otelml.settings.ranks import read_ranks
 from otelml.training.lines import describe_pace
 
-_MAX_PARTIAL = 65_536
+_HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
+_CLEAR, _UP = "\r\x1b[2K", "\x1b[1A"
 
 _lock = threading.RLock()
 _bars: Bars | None = None
@@ -36,7 +39,16 @@ def are_wanted(stream: Any = None, environ: Mapping[str, str] = os.environ) -> b
         return False
     if not is_terminal or environ.get("TERM", "dumb") == "dumb" or environ.get("CI"):
         return False
-    return find_spec("rich") is not None
+    return find_spec("rich") is not None and not _is_legacy_windows()
+
+
+def _is_legacy_windows() -> bool:
+    """Whether the terminal is one that takes no control sequences."""
+    if os.name != "nt":
+        return False
+    from rich.console import detect_legacy_windows
+
+    return detect_legacy_windows()
 
 
 def is_quiet_rank(environ: Mapping[str, str] = os.environ) -> bool:
@@ -47,48 +59,41 @@ def is_quiet_rank(environ: Mapping[str, str] = os.environ) -> bool:
 class AboveBars:
     """Stands for a stream to the terminal while bars are drawn there; after that it hands on to the stream."""
 
-    def __init__(self, stream: Any, console: Any) -> None:
+    def __init__(self, stream: Any, bars: Bars) -> None:
         self._stream = stream
-        self._console = console
-        self._partial = ""
+        self._bars: Bars | None = bars
+        self._is_within_line = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def write(self, text: str) -> int:
-        """Show whole lines above the bars; what is no whole line yet waits for its end, or for `flush`."""
-        if self._console is None:
-            return int(self._stream.write(text) or 0)
-        lines, newline, rest = (self._partial + text).rpartition("\n")
-        self._partial = rest
-        if newline:
-            self._show(lines)
-        if len(self._partial) > _MAX_PARTIAL:
-            self.flush()
-        return len(text)
+    def write(self, text: str) -> Any:
+        """Write it as it is; the bars step aside for it, and come back after the end of the line."""
+        with _lock:
+            bars = self._bars
+            if bars is None or not text:
+                return self._stream.write(text)
+            bars.step_aside()
+            written = self._stream.write(text)
+            self._is_within_line = not text.endswith("\n")
+            if not self._is_within_line:
+                self._stream.flush()  # before the bars, also where lines are not flushed by themselves
+                bars.come_back()
+            return written
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Show what waits."""
-        partial, self._partial = self._partial, ""
-        if self._console is None:
+        with _lock:
+            if self._bars is not None and self._is_within_line:
+                self._bars.step_aside()  # they may have come back after a line of another stream
             self._stream.flush()
-        elif partial:
-            self._show(partial)
-
-    def _show(self, lines: str) -> None:
-        self._console.out(lines, highlight=False)
 
     def release(self) -> None:
         """The bars are gone."""
-        self._console = None
-        partial, self._partial = self._partial, ""
-        if partial:
-            with suppress(Exception):  # the user's stream may be closed by now
-                self._stream.write(partial)
+        self._bars = None
 
 
 def _unwrapped(stream: Any) -> Any:
@@ -105,7 +110,8 @@ class Bars:
         from rich import progress
         from rich.console import Console
 
-        self._console = Console(file=sys.stderr)
+        self._stream = _unwrapped(sys.stderr)
+        self._console = Console(file=self._stream)
         self._rich = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(bar_width=24),
@@ -113,22 +119,22 @@ class Bars:
             progress.TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
         )
         self._standing: list[tuple[str, Any, AboveBars]] = []
         self._handlers: list[tuple[Any, AboveBars]] = []
+        self._lines: list[str] = []
+        self._height = 0  # of what is drawn; the cursor is at its end
+        self._is_aside = False
         self.tasks = 0
 
     def start(self) -> None:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if _is_terminal(stream):
-                above = AboveBars(stream, self._console)
+                above = AboveBars(stream, self)
                 self._standing.append((name, stream, above))
                 setattr(sys, name, above)
         self._redirect_handlers()
-        self._rich.start()
 
     def _redirect_handlers(self) -> None:
         """Logging handlers made before keep the stream that they were made with."""
@@ -144,7 +150,10 @@ class Bars:
     def stop(self) -> None:
         """Leave the bars as they are, and put back what stood in the place of what."""
         self.give_back()
-        self._rich.stop()
+        self._draw()
+        if self._height:
+            self._show(f"\n{_SHOW}")
+            self._height = 0
 
     def give_back(self) -> None:
         """Put back streams and handlers, where they are still ours."""
@@ -160,20 +169,52 @@ class Bars:
     def add(self, description: str, total: int | None) -> Any:
         self.tasks += 1
         task = self._rich.add_task(description, total=total, note="")
-        self._rich.refresh()
+        self._refresh()
         return task
 
     def update(self, task: Any, done: int, note: str) -> None:
         self._rich.update(task, completed=done, note=note)
-        self._rich.refresh()
+        self._refresh()
 
     def remove(self, task: Any, *, keep: bool) -> None:
         self.tasks -= 1
-        if keep:
-            self._rich.refresh()
-        else:
+        if not keep:
             self._rich.remove_task(task)
-            self._rich.refresh()
+        self._refresh()
+
+    def step_aside(self) -> None:
+        """Make room for a line of the program's."""
+        self._is_aside = True
+        if self._height:
+            self._show(self._erasure() + _SHOW)
+            self._height = 0
+
+    def come_back(self) -> None:
+        """The line has ended. What is drawn is what was there before: a print costs no new bars."""
+        self._is_aside = False
+        self._draw()
+
+    def _refresh(self) -> None:
+        with self._console.capture() as capture:
+            self._console.print(self._rich.get_renderable())
+        text = capture.get().encode(self._console.encoding, "replace").decode(self._console.encoding)
+        self._lines = text.rstrip("\n").split("\n")[1 - self._console.height :]
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self._is_aside:
+            self._show((self._erasure() or _HIDE) + "\n".join(self._lines))
+            self._height = len(self._lines)
+
+    def _erasure(self) -> str:
+        """What takes the bars away, and leaves the cursor where they began."""
+        return (_UP + _CLEAR).join([_CLEAR] * self._height) if self._height else ""
+
+    def _show(self, text: str) -> None:
+        # Without a word, which a handler would have to write that may wait for this: the terminal may be gone.
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
 
 
 class BarTrack:
@@ -188,7 +229,7 @@ class BarTrack:
 
     def show(self, done: int, elapsed_s: float, metrics: Mapping[str, Any], now_ns: int) -> None:  # noqa: ARG002 - as lines
         """Redraw (about 1 ms)."""
-        with _lock, internal.guard("training"):
+        with internal.guard("training"), _lock:
             if self._bars is _bars:
                 note = describe_pace(done, self._total, elapsed_s, metrics, first=self._first)
                 self._bars.update(self._task, done, note)
@@ -196,7 +237,7 @@ class BarTrack:
     def close(self, done: int, elapsed_s: float, metrics: Mapping[str, Any], now_ns: int) -> None:
         """Draw a last time; with the last bar of all, the terminal is as before."""
         self.show(done, elapsed_s, metrics, now_ns)
-        with _lock, internal.guard("training"):
+        with internal.guard("training"), _lock:
             if self._bars is _bars:
                 self._bars.remove(self._task, keep=not self._is_inner)
                 if not self._bars.tasks:

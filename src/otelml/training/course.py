@@ -9,9 +9,8 @@ from typing import Any
 
 from otelml import events
 from otelml.instruments import internal
-from otelml.training import epochs
 from otelml.training.batches import Count
-from otelml.training.epochs import Epoch
+from otelml.training.epochs import Epoch, Epochs
 from otelml.training.journal import Journal, Tags
 from otelml.training.lines import Paces, describe_duration
 from otelml.training.metrics import Where
@@ -44,10 +43,10 @@ class Course(Journal):
     def epochs(self, total: int, *, start: int = 0) -> Iterator[Epoch]:
         """The epochs from `start` to `total` - 1: `for epoch in run.epochs(10):`.
 
-        Writes `training_start`, `epoch_complete` after each, and `training_complete` (all but the first only if no
-        exception ends it).
+        Writes `training_start`, `epoch_complete` after each, and `training_complete`. What a `break` leaves is complete
+        once the run goes on; what an exception leaves is not.
         """
-        return epochs.iterate(self, int(total), int(start))
+        return Epochs(self, int(total), int(start))
 
     def epoch(self) -> Epoch:
         """The next epoch: 0, 1, ...; the one before is complete. Lasts to the next, or as a `with` block."""
@@ -59,7 +58,7 @@ class Course(Journal):
             return self._epoch
         with internal.guard("training"):
             if self._epoch is not None:
-                self.close_epoch(self._epoch, complete=True)
+                self.close_epoch(self._epoch)
         return self.open_epoch(int(number), None)
 
     def step(self, *, samples: int | None = None, tokens: int | None = None) -> Step:
@@ -116,14 +115,17 @@ class Course(Journal):
     # -- for the loops
 
     def series_of(self, phase: str) -> PhaseSeries:
-        """The series of a phase."""
+        """The series of a phase; whatever is not training is evaluation."""
+        phase = TRAIN if phase == TRAIN else EVAL
         found = self._series.get(phase)
         if found is None:
-            found = self._series[phase] = PhaseSeries(TRAIN if phase == TRAIN else EVAL)
+            found = self._series[phase] = PhaseSeries(phase)
         return found
 
     def enter_phase(self, phase: str, loop: Steps) -> int:
         """A loop of steps begins; the number of its first one."""
+        with internal.guard("training"):
+            self._settle()
         self._phases.append((loop, TRAIN if phase == TRAIN else EVAL))
         return 0 if self.scope.step is None else self.scope.step + 1
 
@@ -165,38 +167,44 @@ class Course(Journal):
                 self._tell_training_start(total)
         return epoch
 
-    def close_epoch(self, epoch: Epoch, *, complete: bool) -> None:
-        """An epoch is over, or given up."""
+    def close_epoch(self, epoch: Epoch) -> None:
+        """An epoch is complete."""
+        if self._stop_epoch(epoch):
+            self._tell_epoch(epoch)
+
+    def leave_epoch(self, epoch: Epoch, *, by_exception: bool) -> None:
+        """An epoch was left: what comes next shows whether it is complete."""
+        if self._stop_epoch(epoch):
+            self._postpone(partial(self._tell_epoch, epoch), by_exception=by_exception)
+
+    def _stop_epoch(self, epoch: Epoch) -> bool:
+        """It ends now; False if that was told before, or another one has begun."""
         if self._epoch is not epoch:
-            return
+            return False
         self._epoch = None
         self.finish_loops(epoch)
         epoch.stop_clock()
-        if complete:
-            self._tell_epoch(epoch)
+        return True
 
     def _tell_epoch(self, epoch: Epoch) -> None:
         self._done["epochs"] += 1
         epoch.tell()
 
-    def postpone_epoch(self, epoch: Epoch) -> None:
-        """An epoch was left: complete if the run goes on, given up if it fails now."""
-        if self._epoch is epoch:
-            self._epoch = None
-            epoch.stop_clock()
-            self._postponed.append(partial(self._tell_epoch, epoch))
+    def end_training(self) -> None:
+        """The epochs are over."""
+        if self._training_start_ns is not None:
+            self._tell_training_complete(self._stop_training())
 
-    def end_training(self, *, complete: bool) -> None:
-        """The epochs are over, or left."""
-        if self._training_start_ns is None:
-            return
-        duration_s = (perf_counter_ns() - self._training_start_ns) / 1e9
-        self._training_start_ns = None
-        complete_it = partial(self._tell_training_complete, duration_s)
-        if complete:
-            complete_it()
-        else:
-            self._postponed.append(complete_it)
+    def leave_training(self, *, by_exception: bool) -> None:
+        """They were left: as `leave_epoch`."""
+        if self._training_start_ns is not None:
+            complete = partial(self._tell_training_complete, self._stop_training())
+            self._postpone(complete, by_exception=by_exception)
+
+    def _stop_training(self) -> float:
+        """It ends now; how long it took."""
+        start_ns, self._training_start_ns = self._training_start_ns or 0, None
+        return (perf_counter_ns() - start_ns) / 1e9
 
     def _where_at(self, step: int) -> Where:
         if not self._phases:

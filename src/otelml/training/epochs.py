@@ -11,6 +11,7 @@ from otelml import events
 from otelml.instruments import internal
 from otelml.training import energy
 from otelml.training.batches import Count
+from otelml.training.loops import Items
 from otelml.training.metrics import describe
 from otelml.training.progress import Meter
 from otelml.training.steps import TRAIN, Steps
@@ -97,7 +98,10 @@ class Epoch:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         with internal.guard("training"):
-            self._run.close_epoch(self, complete=exc is None)
+            if exc is None:
+                self._run.close_epoch(self)
+            else:
+                self._run.leave_epoch(self, by_exception=True)
 
     async def __aenter__(self) -> Epoch:
         return self
@@ -136,26 +140,60 @@ def _first_of(metrics: Mapping[str, float], names: tuple[str, ...]) -> float | N
     return next((metrics[name] for name in names if name in metrics), None)
 
 
-def iterate(run: Course, total: int, start: int) -> Iterator[Epoch]:
-    """The epochs from `start` to `total`; what `run.epochs` returns."""
-    meter = Meter(run, "epochs", "epochs", total, run.latest_metrics)
-    meter.done = start
-    meter.start()
-    epoch, is_told = None, False
-    try:
-        for number in range(start, total):
-            epoch = run.open_epoch(number, total)
-            is_told = False
-            yield epoch
-            with internal.guard("training"):
-                run.close_epoch(epoch, complete=True)
-            is_told = True
-            meter.done += 1
-            meter.tick(perf_counter_ns())
-    finally:
-        # Left by a `break`, or by an exception: which one, what comes next will show.
+class Epochs:
+    """What `run.epochs(n)` returns: the epochs, once. A `for` loop over them tells how it was left.
+
+    With `next` an epoch lasts to the next one, as by `run.epoch()`.
+    """
+
+    def __init__(self, run: Course, total: int, start: int) -> None:
+        self._run, self._total, self._next = run, total, start
+        self._epoch: Epoch | None = None
+        self._is_open = False
+        self._meter = Meter(run, "epochs", "epochs", total, run.latest_metrics)
+        self._meter.done = start
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return Items(self.__next__, self._left)
+
+    def __next__(self) -> Epoch:
+        if not self._is_open:
+            self._is_open = True
+            self._meter.start()
+        self._complete()
+        if self._next >= self._total:
+            self._end()
+            raise StopIteration
+        self._epoch = self._run.open_epoch(self._next, self._total)
+        self._next += 1
+        return self._epoch
+
+    def __del__(self) -> None:
         with internal.guard("training"):
-            if epoch is not None and not is_told:
-                run.postpone_epoch(epoch)
-            meter.stop()
-            run.end_training(complete=epoch is None or is_told)
+            self._meter.stop()
+
+    def _complete(self) -> None:
+        """The loop has come back for the next one."""
+        epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            with internal.guard("training"):
+                self._run.close_epoch(epoch)
+            self._meter.done += 1
+            self._meter.tick(perf_counter_ns())
+
+    def _end(self) -> None:
+        self._is_open = False
+        with internal.guard("training"):
+            self._meter.stop()
+            self._run.end_training()
+
+    def _left(self, by_exception: bool) -> None:
+        """The loop is over, or somebody has left it."""
+        if self._is_open:
+            self._is_open = False
+            epoch, self._epoch = self._epoch, None
+            with internal.guard("training"):
+                self._meter.stop()
+                if epoch is not None:
+                    self._run.leave_epoch(epoch, by_exception=by_exception)
+                self._run.leave_training(by_exception=by_exception)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from time import perf_counter_ns
@@ -48,8 +48,8 @@ class Journal:
         # Metrics on a device that nobody has read yet, and how many readings are under way.
         self._waiting: dict[str, Any] = {}
         self._readings = 0
-        # What can only be told once it shows whether the run goes on: see `Course`.
-        self._postponed: list[Any] = []
+        # What can only be told once it shows whether the run goes on, and whether an exception left it undone.
+        self._postponed: list[tuple[Callable[[], object], bool]] = []
 
     @property
     def id(self) -> str:
@@ -64,9 +64,10 @@ class Journal:
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics: gauges, the event `run_metrics`, and the summary. For every few steps; else see `update`.
 
-        `loss`, `learning_rate` (`lr`) and `gradient_norm` (`grad_norm`) have gauges of their own, `val_loss` that of
-        the phase eval; others are `ml.training.metric` by name. What lives on a device is copied there and read by
-        another thread, so that the step does not wait. What is no number only goes into the event.
+        `loss`, `learning_rate` (`lr`) and `gradient_norm` (`grad_norm`) have gauges of their own, others are
+        `ml.training.metric` by name. The phase is that of the steps around it; `val_<name>` is of the phase eval. What
+        lives on a device is copied there and read by another thread, so that the step does not wait. What is no number
+        only goes into the event.
 
         Args:
             metrics: values by name.
@@ -123,6 +124,7 @@ class Journal:
 
     def _add_params(self, params: Any) -> None:
         with internal.guard("training"):
+            self._settle()
             masked = events.mask(params)
             if not isinstance(masked, Mapping):
                 masked = {"params": masked}
@@ -140,6 +142,7 @@ class Journal:
 
     def _add_tags(self, tags: dict[str, Any]) -> None:
         with internal.guard("training"):
+            self._settle()
             tags = _masked(tags)
             _keep(self._tags, tags)
             tell(events.run_tags, self.fields(), message=f"tags: {', '.join(tags)}", tags=tags)
@@ -227,11 +230,16 @@ class Journal:
         fields = {"metric": name, "count": 1, "step": where.step, "epoch": where.epoch}
         tell(events.non_finite, self.fields(), message=message, **fields)
 
-    def _settle(self) -> None:
-        """The run goes on: what was postponed is true."""
+    def _postpone(self, tell_it: Callable[[], object], *, by_exception: bool) -> None:
+        """`tell_it` is true once the run goes on; or, if `by_exception`, if that ends the run well."""
+        self._postponed.append((tell_it, by_exception))
+
+    def _settle(self, *, by_exception: bool = False) -> None:
+        """The run goes on, or has ended well, `by_exception` or without: what was postponed shows itself."""
         postponed, self._postponed = self._postponed, []
-        for tell_it in postponed:
-            tell_it()
+        for tell_it, needs_exception in postponed:
+            if by_exception or not needs_exception:
+                tell_it()
 
 
 def _short(name: object) -> str:

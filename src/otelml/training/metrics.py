@@ -21,17 +21,20 @@ _PLAIN = (float, int, str, bool)
 MAX_TOLD = 20
 """`non_finite` events a metric of a run; all values are counted."""
 
-# Names that have a gauge of their own, with the phase that the name says (None: the phase of the moment).
+# Names that have a gauge of their own.
 _OWN_GAUGES = {
-    "loss": (semconv.METRIC_ML_TRAINING_LOSS, None),
-    "train_loss": (semconv.METRIC_ML_TRAINING_LOSS, "train"),
-    "val_loss": (semconv.METRIC_ML_TRAINING_LOSS, "eval"),
-    "eval_loss": (semconv.METRIC_ML_TRAINING_LOSS, "eval"),
-    "lr": (semconv.METRIC_ML_TRAINING_LEARNING_RATE, None),
-    "learning_rate": (semconv.METRIC_ML_TRAINING_LEARNING_RATE, None),
-    "grad_norm": (semconv.METRIC_ML_TRAINING_GRADIENT_NORM, None),
-    "gradient_norm": (semconv.METRIC_ML_TRAINING_GRADIENT_NORM, None),
+    "loss": semconv.METRIC_ML_TRAINING_LOSS,
+    "train_loss": semconv.METRIC_ML_TRAINING_LOSS,
+    "val_loss": semconv.METRIC_ML_TRAINING_LOSS,
+    "eval_loss": semconv.METRIC_ML_TRAINING_LOSS,
+    "lr": semconv.METRIC_ML_TRAINING_LEARNING_RATE,
+    "learning_rate": semconv.METRIC_ML_TRAINING_LEARNING_RATE,
+    "grad_norm": semconv.METRIC_ML_TRAINING_GRADIENT_NORM,
+    "gradient_norm": semconv.METRIC_ML_TRAINING_GRADIENT_NORM,
 }
+
+# What a name may say of its phase; else it is that of the moment.
+_PHASES = {"train": "train", "val": "eval", "eval": "eval"}
 
 
 class Where(NamedTuple):
@@ -65,10 +68,16 @@ class Series:
 
 
 def _bind(name: str, phase: str) -> Any:
-    spec, own_phase = _OWN_GAUGES.get(name, (None, None))
+    attributes = {semconv.ML_TRAINING_PHASE: phase}
+    spec = _OWN_GAUGES.get(name)
     if spec is None:
-        return instruments.gauge(semconv.METRIC_ML_TRAINING_METRIC).bind({semconv.ML_METRIC_NAME: name})
-    return instruments.gauge(spec).bind({semconv.ML_TRAINING_PHASE: own_phase or phase})
+        spec, attributes[semconv.ML_METRIC_NAME] = semconv.METRIC_ML_TRAINING_METRIC, name
+    return instruments.gauge(spec).bind(attributes)
+
+
+def _phase_of(name: str, phase: str) -> str:
+    prefix, underscore, _ = name.partition("_")
+    return _PHASES.get(prefix, phase) if underscore else phase
 
 
 class Metrics:
@@ -115,10 +124,10 @@ class Metrics:
             self._record_non_finite(series, number, where)
 
     def _find(self, name: str, phase: str) -> Series | None:
-        key = (name, _OWN_GAUGES.get(name, (None, None))[1] or phase)
+        key = (name, _phase_of(name, phase))
         if key not in self._series and len(self._series) >= MAX_NAMES:
             return None
-        found = self._found[name, phase] = self._series.setdefault(key, Series(name[:256], phase))
+        found = self._found[name, phase] = self._series.setdefault(key, Series(name[:256], key[1]))
         return found
 
     def _record_non_finite(self, series: Series, number: float, where: Where) -> None:

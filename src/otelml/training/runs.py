@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from time import perf_counter_ns
 from types import TracebackType
@@ -47,6 +48,7 @@ class Run(Course):
         self.pid = os.getpid()
         self._resumes = run_id is not None
         self._given_params = params
+        self._handled_at_start = id(None)
         self._token: context.Token | None = None
         self._span: RunSpan | None = None
         self._energy: Any = None
@@ -67,7 +69,8 @@ class Run(Course):
 
         Args:
             status: "completed", "failed" or "killed"; what `error` makes of it when not given.
-            error: the exception that ended it.
+            error: the exception that ended it; when neither is given, one that a `finally` or `except` around this
+                call has to do with.
             wait_s: how long to wait for its energy.
         """
         token, self._token = self._token, None
@@ -77,6 +80,8 @@ class Run(Course):
             # A forked child has a copy of the run; the run itself goes on in the parent.
             if self.pid == os.getpid():
                 with internal.guard("training"):
+                    if status is None and error is None:
+                        error = self._exception_in_hand()
                     self._end(_known_status(status, error), error, wait_s)
         finally:
             with internal.guard("training"):
@@ -91,7 +96,7 @@ class Run(Course):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.end(error=exc)
+        self.end(COMPLETED if exc is None else None, error=exc)
 
     async def __aenter__(self) -> Run:
         return self.__enter__()
@@ -113,12 +118,19 @@ class Run(Course):
             # What was left undecided when it ended before, stays so.
             self._postponed, self._training_start_ns = [], None
             self._start_ns = perf_counter_ns()
+            # Its id: the exception itself would keep alive what its frames hold.
+            self._handled_at_start = id(sys.exc_info()[1])
             self._token = context.push(self.scope)
             self._gauges.is_open = True
             self._span = RunSpan(self.experiment, self.name, self.id)
             self._energy = energy.start()
             ending.opened(self, in_block=in_block)
             self._tell_start()
+
+    def _exception_in_hand(self) -> BaseException | None:
+        """The exception that is being handled, unless that was so when the run was started."""
+        error = sys.exc_info()[1]
+        return None if id(error) == self._handled_at_start else error
 
     def _tell_start(self) -> None:
         above = self.scope.above
@@ -142,7 +154,7 @@ class Run(Course):
             if self._readings:
                 internal.run_deferred()  # what lives on a device is waited for now
             self.finish_loops()
-        self._close_all(complete=status == COMPLETED)
+        self._close_all(complete=status == COMPLETED, by_exception=error is not None)
         self._joules = energy.stop(self._energy, wait_s)
         self._duration_s = (perf_counter_ns() - self._start_ns) / 1e9
         self.status = status
@@ -151,13 +163,13 @@ class Run(Course):
         if self._span is not None:
             self._span.end(status, error)
 
-    def _close_all(self, *, complete: bool) -> None:
+    def _close_all(self, *, complete: bool, by_exception: bool) -> None:
         """What is still open or undecided is complete if the run is."""
         if complete:
-            self._settle()
+            self._settle(by_exception=by_exception)
             if self._epoch is not None:
-                self.close_epoch(self._epoch, complete=True)
-                self.end_training(complete=True)
+                self.close_epoch(self._epoch)
+            self.end_training()
         self._epoch, self._postponed, self._phases = None, [], []
 
     def _tell_end(self, status: str, error: BaseException | None) -> None:

@@ -34,7 +34,10 @@ def status_of_exit(code: Any) -> str:
 
 
 def uncaught() -> BaseException | None:
-    """The exception that ends the program, once the interpreter exits."""
+    """The exception that ends the program, once the interpreter exits, or a worker that leaves by `os._exit`."""
+    handled = sys.exc_info()[1]
+    if handled is not None:  # of a worker: its finalizers run in a `finally`
+        return handled
     if hasattr(sys, "ps1"):  # an interactive session went on after it
         return None
     found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)

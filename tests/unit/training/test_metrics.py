@@ -42,7 +42,7 @@ def test_known_names_have_gauges_of_their_own_and_all_are_gone_after_the_run() -
             active.log({"loss": 1.0})
             points = telemetry.points()
             found = {
-                (name, *dict(point.attributes).values()): point.value
+                (name, *sorted(dict(point.attributes).values())): point.value
                 for name, of_name in points.items()
                 for point in of_name
                 if name.startswith("ml.training")
@@ -54,7 +54,7 @@ def test_known_names_have_gauges_of_their_own_and_all_are_gone_after_the_run() -
         ("ml.training.loss", "eval"): 4.0,
         ("ml.training.learning_rate", "train"): 0.1,
         ("ml.training.gradient.norm", "train"): 3.0,
-        ("ml.training.metric", "f1"): 0.5,
+        ("ml.training.metric", "f1", "train"): 0.5,
     }
     assert gone == []
 
@@ -67,6 +67,30 @@ def test_loss_within_evaluation_is_the_evaluations() -> None:
         active.update({"loss": 6.0})
         assert telemetry.value("ml.training.loss", EVAL) == 5.0
         assert telemetry.value("ml.training.loss", TRAIN) == 6.0
+
+
+def test_other_metrics_of_training_and_evaluation_are_apart_too() -> None:
+    """By the steps around them, or by what their name says; each with its own last value."""
+    with testing.capture() as telemetry, run("a") as active:
+        for phase, accuracy in (("train", 0.9), ("eval", 0.7)):
+            for _ in active.steps([1], phase=phase):
+                active.update({"accuracy": accuracy, "train_f1": 0.5, "val_f1": 0.4, "eval_f1": 0.3})
+        active.log({"validity": 1.0})
+        found = {
+            (attributes["ml.metric.name"], attributes["ml.training.phase"]): point.value
+            for point in telemetry.points()["ml.training.metric"]
+            for attributes in [dict(point.attributes)]
+        }
+        telemetry.assert_conforms()
+    assert found == {
+        ("accuracy", "train"): 0.9,
+        ("accuracy", "eval"): 0.7,
+        ("train_f1", "train"): 0.5,
+        ("val_f1", "eval"): 0.4,
+        ("eval_f1", "eval"): 0.3,
+        ("validity", "train"): 1.0,
+    }
+    assert active.latest_metrics()["eval_accuracy"] == 0.7
 
 
 def test_what_is_not_finite_is_counted_told_with_its_step_and_absent() -> None:

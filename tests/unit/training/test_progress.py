@@ -138,28 +138,45 @@ def test_without_rich_there_are_no_bars(monkeypatch: pytest.MonkeyPatch) -> None
     assert not bars.are_wanted(Terminal(), {"TERM": "xterm"})
 
 
-class Console:
-    """Remembers what is to be shown above the bars."""
+class Bars:
+    """Shows on the terminal itself when it is to go, and when to come back."""
 
-    def __init__(self) -> None:
-        self.shown: list[str] = []
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal, self.are_there = terminal, True
 
-    def out(self, text: str, *, highlight: bool) -> None:
-        assert not highlight
-        self.shown.append(text)
+    def step_aside(self) -> None:
+        self.terminal.write("<" if self.are_there else "")
+        self.are_there = False
+
+    def come_back(self) -> None:
+        self.terminal.write(">")
+        self.are_there = True
 
 
-def test_what_is_printed_comes_line_by_line_above_the_bars() -> None:
-    """Parts of a line wait for its end or a flush; afterwards everything goes straight to the stream."""
-    stream, console = Terminal(), Console()
-    above = bars.AboveBars(stream, console)
+def test_bars_step_aside_for_each_line() -> None:
+    """From its first part to its end; afterwards everything goes straight to the stream."""
+    terminal = Terminal()
+    above = bars.AboveBars(terminal, Bars(terminal))
     print("one\ntwo", file=above)
+    print(end="", file=above)
     print("par", end="", file=above)
     above.writelines(["tial\n", "flushed"])
     above.flush()
-    print("rest", end="", file=above)
-    assert console.shown == ["one", "two", "partial", "flushed"]
+    print("\r", file=above)
+    above.flush()
+    assert terminal.getvalue() == "<one\ntwo\n><partial\n><flushed\r\n>"
     above.release()
     print("after", file=above)
-    assert stream.getvalue() == "restafter\n"
+    assert terminal.getvalue().endswith(">after\n")
     assert above.isatty()
+
+
+def test_bars_step_aside_for_what_was_held_back() -> None:
+    """Part of a line that another stream's line overtook comes out at a flush."""
+    terminal = Terminal()
+    standing = Bars(terminal)
+    out, err = bars.AboveBars(terminal, standing), bars.AboveBars(terminal, standing)
+    out.write("held back")
+    err.write("line\n")
+    out.flush()
+    assert terminal.getvalue() == "<held backline\n><"

@@ -152,6 +152,35 @@ def test_start_and_end_are_the_block_in_two_calls() -> None:
     assert internal.totals()["errors", "training", "started_twice"] == 1
 
 
+def test_an_end_in_a_finally_knows_what_ended_the_run() -> None:
+    """And in an `except`; not what was handled before it began; and a status that is given is the status."""
+    with testing.capture() as telemetry:
+        with pytest.raises(ValueError, match="bad"):
+            end_in_a_finally()
+        try:
+            raise KeyError
+        except KeyError:
+            run("handled").start().end()
+            active = run("given").start()
+            try:
+                raise StopIteration
+            except StopIteration:
+                active.end("completed")
+    ends = fields_of(telemetry, "run_end")
+    assert [(end["status"], end.get("error_type")) for end in ends] == [
+        *(("failed", "ValueError"), ("completed", None), ("completed", None))
+    ]
+
+
+def end_in_a_finally() -> None:
+    """As programs do that have no block."""
+    active = run("a").start()
+    try:
+        raise ValueError("bad")
+    finally:
+        active.end()
+
+
 def test_a_status_that_there_is_not_is_a_failure() -> None:
     """Said once, and counted; a wrong number would be worse."""
     with testing.capture():
@@ -377,13 +406,12 @@ def test_the_checks_know_the_span_of_a_run() -> None:
 
 
 def test_a_run_that_is_started_again_forgets_what_was_undecided() -> None:
-    """An epoch that an exception left is not complete because the run goes on later."""
+    """An epoch that was left when the run failed is not complete because it goes on later."""
     with testing.capture() as telemetry:
         active = run("a").start()
-        epochs = active.epochs(3)
-        next(epochs)
-        active.end("failed")
-        epochs.close()  # type: ignore[attr-defined]
+        for _ in active.epochs(3):
+            active.end("failed")
+            break
         with active:
             active.log({"loss": 1.0})
     assert "epoch_complete" not in events_of(telemetry)

@@ -426,3 +426,13 @@ def test_a_loop_that_is_kept_ends_with_its_epoch_or_run() -> None:
         assert active.phase == "train"
     assert fields_of(telemetry, "epoch_complete")[0]["samples"] == 32
     assert active.summary()["steps"] == 1
+
+
+def test_phases_are_two_whatever_they_are_called() -> None:
+    """What is not training is evaluation; a name that varies costs no memory."""
+    with testing.capture() as telemetry, run("a") as active:
+        for number in range(3):
+            list(active.steps([1], phase=f"validation {number}"))
+        assert telemetry.value("ml.training.steps", EVAL) == 3
+        assert active.series_of("validation 1") is active.series_of("eval")
+        telemetry.assert_conforms()
