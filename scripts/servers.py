@@ -24,6 +24,8 @@ BUILDER = "go.opentelemetry.io/collector/cmd/builder@v0.159.0"
 PROMETHEUS = "github.com/prometheus/prometheus@v0.315.0"
 ALERTMANAGER = "github.com/prometheus/alertmanager@v0.31.1"
 JAEGER = "github.com/jaegertracing/jaeger@v1.76.0"
+COMPOSE = "github.com/compose-spec/compose-go/v2@v2.16.2"
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ def collector(name: str, manifest: Path) -> Server:
     return Server(name, digest, build)
 
 
+def download(module: str, environ: dict[str, str], folder: Path) -> Path:
+    """The folder of a released Go module."""
+    about = subprocess.run(
+        ["go", "mod", "download", "-json", module],
+        cwd=folder, env=environ, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    return Path(json.loads(about.stdout)["Dir"])
+
+
 def program(module: str, package: str, tags: str = "") -> Server:
     """A program of a released Go module, built in the module's own folder, which pins what it needs.
 
@@ -73,12 +84,9 @@ def program(module: str, package: str, tags: str = "") -> Server:
     def build(scratch: Path) -> Path:
         # Releases may have a go.work that names folders which are not in them.
         environ = {**go_environ(), "GOWORK": "off"}
-        about = subprocess.run(
-            ["go", "mod", "download", "-json", module],
-            cwd=scratch, env=environ, stdout=subprocess.PIPE, check=True,
-        )  # fmt: skip
+        source = download(module, environ, scratch)
         command = ["go", "build", "-trimpath", "-tags", tags, "-o", str(scratch / name), package]
-        subprocess.run(command, cwd=json.loads(about.stdout)["Dir"], env=environ, check=True)
+        subprocess.run(command, cwd=source, env=environ, check=True)
         return scratch / name
 
     return Server(name, module.partition("@")[2], build)
@@ -100,6 +108,15 @@ def application(name: str, version: str) -> Server:
     return server
 
 
+def document(name: str, module: str, path: str) -> Server:
+    """A file of a released Go module: the schema that a configuration is checked against."""
+    return Server(
+        name,
+        module.partition("@")[2],
+        lambda scratch: download(module, go_environ(), scratch) / path,
+    )
+
+
 SERVERS = {
     server.name: server
     for server in (
@@ -112,6 +129,12 @@ SERVERS = {
         program(ALERTMANAGER, "./cmd/amtool"),
         program(JAEGER, "./cmd/jaeger"),
         application("bugsink", "2.6.1"),
+        document("compose-schema", COMPOSE, "schema/compose-spec.json"),
+        document(
+            "podmonitor-schema",
+            PROMETHEUS_OPERATOR,
+            "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+        ),
     )
 }
 

@@ -10,8 +10,19 @@ from pathlib import Path
 
 from otelml.settings import PROGRAM_VARIABLES
 
-# The distribution that has every component of ours comes first.
-_ALSO_CALLED = {"otelcol": ("otelcol-contrib", "otelcol")}
+# The collector's distribution that has every component of ours comes first; Debian has a name of its own.
+_ALSO_CALLED = {
+    "otelcol": ("otelcol-contrib", "otelcol"),
+    "alertmanager": ("alertmanager", "prometheus-alertmanager"),
+}
+# Where each comes from without Go: Debian's and Ubuntu's packages; the collector is in none of them.
+_SOURCES = {
+    "otelcol": "the release of otelcol-contrib",
+    "prometheus": "`apt install prometheus`",
+    "promtool": "`apt install prometheus`",
+    "alertmanager": "`apt install prometheus-alertmanager`",
+    "amtool": "`apt install prometheus-alertmanager`",
+}
 # scripts/servers.py names what it built: by release, or collectors by the hash of their manifest.
 _VERSION = r"(v\d+\.\d+\.\d+|[0-9a-f]{16})"
 
@@ -34,7 +45,7 @@ def say_missing(name: str, environ: Mapping[str, str] = os.environ) -> str:
         return f"{variable} names no program that can be run: {chosen}"
     build = "make collector" if name == "otelcol" else "make servers"
     return (
-        f"there is no {name}: install it on the PATH, set {variable}=/path/to/{name}, "
+        f"there is no {name}: install it on the PATH ({_SOURCES[name]}), set {variable}=/path/to/{name}, "
         f"or run `{build}` in a checkout of otelml (it needs Go)"
     )
 

@@ -31,8 +31,8 @@ def test_nothing_is_found_where_nothing_is(environ: dict[str, str]) -> None:
     """None, and a sentence that says what would bring it."""
     assert {name: find(name, environ) for name in PROGRAM_VARIABLES} == dict.fromkeys(PROGRAM_VARIABLES)
     assert say_missing("promtool", environ) == (
-        "there is no promtool: install it on the PATH, set OTELML_PROMTOOL=/path/to/promtool, "
-        "or run `make servers` in a checkout of otelml (it needs Go)"
+        "there is no promtool: install it on the PATH (`apt install prometheus`), "
+        "set OTELML_PROMTOOL=/path/to/promtool, or run `make servers` in a checkout of otelml (it needs Go)"
     )
 
 
@@ -48,6 +48,12 @@ def test_the_variable_comes_before_the_path_and_the_path_before_the_cache(
     assert find("otelcol", environ) == contrib
     named = program(tmp_path / "mine")
     assert find("otelcol", environ | {"OTELML_OTELCOL": str(named)}) == named
+
+
+def test_debians_name_counts(environ: dict[str, str], tmp_path: Path) -> None:
+    """Its Alertmanager is `prometheus-alertmanager`."""
+    packaged = program(tmp_path / "bin" / "prometheus-alertmanager")
+    assert find("alertmanager", environ) == packaged
 
 
 def test_a_variable_that_names_no_program_is_not_replaced_by_another(
