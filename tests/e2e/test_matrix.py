@@ -33,12 +33,16 @@ from serverkit import (
     wait_until,
 )
 
-from otelml.semconv._generated import METRICS
+from otelml.semconv.model import Metric
 from otelml.semconv.prometheus import PROMOTED_RESOURCE_ATTRIBUTES, label_name, prometheus_name
 
 LAYERS = ("base", "redaction", "prometheus", "prometheus-otlp", "remote-write", "grafana", "sentry")
 SERVICE = "pipeline"
-SAID_AT_THE_END = 'import logging; logging.getLogger("serving").error("no model %s", "v2")\n'
+SAID_AT_THE_END = """
+otelml.counter("example.rows", unit="{row}").bind(kind='café, "x"').add(3)
+otelml.gauge("example.large").bind().set(1e300)
+import logging; logging.getLogger("serving").error("no model %s", "v2")
+"""
 MOVING = re.compile(r"(hw|ml_gpu|system|process|otelml|target|otel_sdk)_")
 """How names begin whose values go on changing while nothing is done."""
 RUN_GAUGE = re.compile(r"ml_training_(loss|learning_rate|epoch|progress|metric|gradient)")
@@ -184,15 +188,18 @@ def exported(arrived: Arrived) -> Series:
         promoted = {label_name(key): about[key] for key in PROMOTED_RESOURCE_ATTRIBUTES}
         for scope in resource["scopeMetrics"]:
             for metric in scope["metrics"]:
-                if metric["name"] in METRICS:
-                    found.update(expand(prometheus_name(METRICS[metric["name"]]), metric, promoted))
+                found.update(expand(metric, promoted))
     return found
 
 
-def expand(name: str, metric: dict[str, Any], promoted: dict[str, str]) -> Series:
+def expand(metric: dict[str, Any], promoted: dict[str, str]) -> Series:
     """The series of one metric."""
+    kind = next(kind for kind in ("sum", "gauge", "histogram") if kind in metric)
+    of_sum = "counter" if metric[kind].get("isMonotonic") else "updowncounter"
+    instrument = of_sum if kind == "sum" else kind
+    name = prometheus_name(Metric(metric["name"], instrument, metric.get("unit", ""), ""))
     found = {}
-    for point in next(metric[kind]["dataPoints"] for kind in ("sum", "gauge", "histogram") if kind in metric):
+    for point in metric[kind]["dataPoints"]:
         labels = {**promoted, **{label_name(k): v for k, v in read_attributes(point).items()}}
         if "bucketCounts" not in point:
             found[name, frozenset(labels.items())] = float(point.get("asInt", point.get("asDouble")))
