@@ -21,6 +21,7 @@ LAYERS = (
     "remote-write",
     "grafana",
     "sentry",
+    "to-files",
     "agent",
     "otlp-files",
     "load-balancing",
