@@ -209,6 +209,25 @@ class TestRequests:
             assert len(identity.identities) == 20
             telemetry.assert_conforms()
 
+    def test_many_objects_with_one_name_are_bounded(self) -> None:
+        """Versions and devices made anew for each request are looked up by what they are called, and are not kept."""
+
+        class Device:
+            def __str__(self) -> str:
+                return "npu"
+
+        class Listed(Device):
+            __hash__ = None  # type: ignore[assignment]
+
+        with testing.capture(cardinality_limit=20) as telemetry:
+            for _ in range(1000):
+                for device in (Device(), Listed()):
+                    with inference("m", version=Device(), device=device):
+                        pass
+            known = {"ml.model.name": "m", "ml.model.version": "npu", "ml.device.name": "npu"}
+            assert telemetry.value(DURATION, known) == 2000
+            assert len(identity.identities["m"]) == 4 * 20
+
     def test_unicode_is_kept_and_what_cannot_be_sent_is_replaced(self) -> None:
         """Names in any script stand as they are; half a surrogate pair becomes a question mark."""
         with testing.capture() as telemetry:

@@ -78,7 +78,7 @@ def _inference_on(
     made.items = batch_size
     made.attributes = attributes
     try:
-        made._state = identities[model, version, device]
+        made._state = identities[model][version][device]
     except (KeyError, TypeError):  # new, or something that cannot be a key
         made._state = identity_of(model, version, device)
     made._start = made._cell = None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_thread = marks.thread
+_current_cell = marks.current_cell
 
 # How an open stage is kept: its start (perf_counter ns), and its mark, or its span with the token of the OTel context.
 Open = tuple[int, Cell | TaskMark | None, "tuple[Span, Any] | None"]
@@ -112,8 +112,8 @@ class Stage:
         return None if elapsed_ns is None else elapsed_ns / 1e9
 
     def __enter__(self) -> Stage:
-        cell = _thread.cell
-        if self._state.tokens >= 1.0 or cell.in_loop:
+        cell = _current_cell()
+        if self._state.tokens >= 1.0 or cell.is_shared:
             return self._enter_slowly()
         now = _clock()
         # From the test to the last assignment nothing is called, so no other thread can come between.
@@ -137,7 +137,9 @@ class Stage:
         cell.refused -= 1
         state = self._state
         if exc is None and elapsed_ns < state.slow_ns:
-            state.record_ns(elapsed_ns)
+            # Called as a method, what a slot holds takes 8 ns longer.
+            record_ns = state.record_ns
+            record_ns(elapsed_ns)
             if self.items is not None:
                 state.add_items(self.items)
             return
