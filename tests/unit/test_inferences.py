@@ -788,6 +788,43 @@ class Unprintable:
         raise RuntimeError("no")
 
 
+def test_a_version_that_nothing_can_be_done_with_loses_no_request() -> None:
+    """It has no text and cannot be a key: the requests are those of the model, with their spans."""
+    with testing.capture() as captured:
+        for _ in range(3):
+            with inference("m", version=Unprintable(), device=Unprintable()):
+                pass
+            record_inference("m", 0.1, version=Unprintable())
+        assert captured.value(DURATION, {"ml.model.name": "m"}) == 6
+        assert [span.name for span in captured.spans] == ["inference m"] * 3
+        captured.assert_conforms()
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(np.int64(4), 4), (np.float32(4), 4), (4.5, None), ("a", None), (True, None)]
+)
+def test_a_span_has_whole_batch_sizes(size: Any, said: int | None, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of numpy as well; OpenTelemetry is handed nothing that it complains about."""
+    with testing.capture() as captured:
+        with inference("m", batch_size=size):
+            pass
+        with inference("m") as request:
+            request.batch(size)
+        captured.tick()
+        sizes = [span.attributes.get("ml.inference.batch.size") for span in captured.spans]
+        captured.assert_conforms()
+    assert sizes == [said, said]
+    assert [record.name for record in caplog.records if record.name.startswith("opentelemetry")] == []
+
+
+def test_a_score_without_a_name_is_none() -> None:
+    """A series lacks no attribute."""
+    with testing.capture() as captured:
+        record_evaluation("m", {None: 0.5, "top-5": 0.9})  # type: ignore[dict-item]
+        (point,) = captured.points()["ml.evaluation.score"]
+    assert point.attributes["ml.evaluation.metric"] == "top-5"
+
+
 def test_an_error_without_a_text_loses_no_request() -> None:
     """Its class says what it was."""
     with testing.capture() as captured:

@@ -13,6 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -44,6 +45,21 @@ def parent_name(telemetry: testing.Capture, name: str) -> str | None:
     by_id = {span.context.span_id: span for span in telemetry.spans}
     (span,) = [s for s in telemetry.spans if s.name == name]
     return by_id[span.parent.span_id].name if span.parent else None
+
+
+@pytest.mark.parametrize(
+    ("items", "said"), [(np.int64(4), 4), (np.float32(4), 4), (4.5, None), ("a", None), (True, None)]
+)
+def test_a_span_has_whole_numbers_of_items(
+    items: Any, said: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of numpy as well; OpenTelemetry is handed nothing that it complains about."""
+    with testing.capture() as telemetry:
+        with otelml.stage("work", items=items):
+            pass
+        (span,) = telemetry.spans
+    assert span.attributes.get("ml.stage.items") == said
+    assert [record.name for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_a_block_is_measured_counted_and_traced() -> None:

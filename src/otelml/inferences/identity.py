@@ -89,7 +89,7 @@ def identity_of(model: str, version: Any, device: Any) -> Identity:
     """
     try:
         return identities[model][version][device]
-    except (KeyError, TypeError):  # new, or something that cannot be a key
+    except Exception:  # noqa: BLE001 - new, or something that cannot be a key: its __hash__ may raise anything
         return _new(model, version, device)
 
 
@@ -117,7 +117,7 @@ def _new(model: str, version: Any, device: Any) -> Identity:
 
 def _remember(model: str, version: Any, device: Any, found: Identity) -> None:
     global _known  # noqa: PLW0603
-    with suppress(TypeError):  # what cannot be a key is found by its text
+    with suppress(Exception):  # what cannot be a key is found by its text
         hash((version, device))  # before anything is made for them
         identities.setdefault(model, {}).setdefault(version, {})[device] = found
         _known += 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import perf_counter_ns as _clock
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from otelml.inferences.labels import text_of
 from otelml.instruments import internal
-from otelml.instruments.attributes import span_value
+from otelml.instruments.attributes import whole_number
 from otelml.semconv import _generated as semconv
 from otelml.stages import NoopStage, decorators, marks
 from otelml.stages.core import SHARED, F, Stage, entry_of
@@ -128,7 +129,7 @@ class Inference(Stage):
         with internal.guard("inference"):
             opened = self._opened_here()
             if opened is not None and opened[2] is not None:
-                opened[2][0].set_attribute(self._items_key, span_value(size))
+                _set_batch(opened[2][0], size)
             elif opened is not None:
                 self._batch = (opened[0], size)
 
@@ -166,15 +167,21 @@ class Inference(Stage):
         given_inside = start_ns is not None and batch_start_ns == start_ns
         return {
             semconv.ML_MODEL_NAME: self.name,
-            semconv.ML_MODEL_VERSION: None if self.version is None else str(self.version),
-            semconv.ML_DEVICE_NAME: None if self.device is None else str(self.device),
-            self._items_key: size if given_inside else self.items,
+            semconv.ML_MODEL_VERSION: text_of(self.version),
+            semconv.ML_DEVICE_NAME: text_of(self.device),
+            self._items_key: whole_number(size if given_inside else self.items),
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
         from otelml import inferences
 
         return inferences.rebuild, (self.name, self.version, self.device, self.items, self.attributes)
+
+
+def _set_batch(span: Span, size: Any) -> None:
+    known = whole_number(size)
+    if known is not None:
+        span.set_attribute(semconv.ML_INFERENCE_BATCH_SIZE, known)
 
 
 class NoopInference(NoopStage):

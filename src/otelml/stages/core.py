@@ -13,6 +13,7 @@ from time import perf_counter_ns as _clock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from otelml.instruments import internal, timer
+from otelml.instruments.attributes import whole_number
 from otelml.semconv import _generated as semconv
 from otelml.stages import decorators, marks, spans
 from otelml.stages.marks import Cell, TaskMark
@@ -277,10 +278,7 @@ class Stage:
 
     def _span_identity(self, start_ns: int | None) -> dict[str, Any]:  # noqa: ARG002 - for those that need it
         """What the registry has on a span of this kind; of the use that began at `start_ns`, if that is over."""
-        known: dict[str, Any] = {semconv.ML_STAGE_NAME: self.name}
-        if self.items is not None:
-            known[self._items_key] = self.items
-        return known
+        return {semconv.ML_STAGE_NAME: self.name, self._items_key: whole_number(self.items)}
 
     def _log_start(self) -> None:
         """A place for `LoggedStage`."""
