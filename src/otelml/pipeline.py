@@ -6,6 +6,7 @@ it came to, in both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from otelml import events, instruments
@@ -50,10 +51,10 @@ def clustering(
     with internal.guard("pipeline"):
         found = _checked_count("clusters_final", k_clusters if clusters_final is None else clusters_final)
         silhouette = _checked("silhouette_score", silhouette_score, low=-1, high=1)
-        if found is not None:
+        if found is not None and algorithm is not None:
             clusters = instruments.gauge(semconv.METRIC_ML_CLUSTERING_CLUSTER_COUNT)
             clusters.set(found, {semconv.ML_CLUSTERING_ALGORITHM: algorithm})
-        if silhouette is not None:
+        if silhouette is not None and (model or algorithm) is not None:
             whose = {semconv.ML_MODEL_NAME: model or algorithm, semconv.ML_EVALUATION_METRIC: "silhouette"}
             instruments.gauge(semconv.METRIC_ML_EVALUATION_SCORE).set(silhouette, whose)
         events.clustering(
@@ -101,7 +102,7 @@ def temporal_smoothing(
         after = _checked_count("transitions_after", transitions_after)
         transitions = instruments.counter(semconv.METRIC_ML_SMOOTHING_TRANSITIONS)
         for side, n in (("before", before), ("after", after)):
-            if n is not None:
+            if n is not None and policy is not None:
                 transitions.add(n, {semconv.ML_SMOOTHING_POLICY: policy, semconv.ML_SMOOTHING_SIDE: side})
         events.temporal_smoothing(
             policy=policy,
@@ -119,12 +120,12 @@ def count_transitions(labels: Any) -> int:
     """How often a label differs from the one before it, along the last axis of `labels`, summed over the others.
 
     Args:
-        labels: an array of numpy, or a sequence, of any shape; empty ones have no transitions.
+        labels: an array of numpy, a sequence or an iterator, of any shape; empty ones have no transitions.
     """
     import numpy as np
 
     try:
-        array = np.asarray(labels)
+        array = np.asarray(list(labels) if isinstance(labels, Iterator) else labels)
     except ValueError:  # rows of different lengths
         return sum(map(count_transitions, labels))
     if not array.ndim:

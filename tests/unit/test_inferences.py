@@ -209,6 +209,25 @@ class TestRequests:
             assert len(identity.identities) == 20
             telemetry.assert_conforms()
 
+    def test_many_objects_with_one_name_are_bounded(self) -> None:
+        """Versions and devices made anew for each request are looked up by what they are called, and are not kept."""
+
+        class Device:
+            def __str__(self) -> str:
+                return "npu"
+
+        class Listed(Device):
+            __hash__ = None  # type: ignore[assignment]
+
+        with testing.capture(cardinality_limit=20) as telemetry:
+            for _ in range(1000):
+                for device in (Device(), Listed()):
+                    with inference("m", version=Device(), device=device):
+                        pass
+            known = {"ml.model.name": "m", "ml.model.version": "npu", "ml.device.name": "npu"}
+            assert telemetry.value(DURATION, known) == 2000
+            assert len(identity.identities["m"]) == 4 * 20
+
     def test_unicode_is_kept_and_what_cannot_be_sent_is_replaced(self) -> None:
         """Names in any script stand as they are; half a surrogate pair becomes a question mark."""
         with testing.capture() as telemetry:
@@ -767,6 +786,43 @@ class Unprintable:
 
     def __eq__(self, other: object) -> bool:
         raise RuntimeError("no")
+
+
+def test_a_version_that_nothing_can_be_done_with_loses_no_request() -> None:
+    """It has no text and cannot be a key: the requests are those of the model, with their spans."""
+    with testing.capture() as captured:
+        for _ in range(3):
+            with inference("m", version=Unprintable(), device=Unprintable()):
+                pass
+            record_inference("m", 0.1, version=Unprintable())
+        assert captured.value(DURATION, {"ml.model.name": "m"}) == 6
+        assert [span.name for span in captured.spans] == ["inference m"] * 3
+        captured.assert_conforms()
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(np.int64(4), 4), (np.float32(4), 4), (4.5, None), ("a", None), (True, None)]
+)
+def test_a_span_has_whole_batch_sizes(size: Any, said: int | None, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of numpy as well; OpenTelemetry is handed nothing that it complains about."""
+    with testing.capture() as captured:
+        with inference("m", batch_size=size):
+            pass
+        with inference("m") as request:
+            request.batch(size)
+        captured.tick()
+        sizes = [span.attributes.get("ml.inference.batch.size") for span in captured.spans]
+        captured.assert_conforms()
+    assert sizes == [said, said]
+    assert [record.name for record in caplog.records if record.name.startswith("opentelemetry")] == []
+
+
+def test_a_score_without_a_name_is_none() -> None:
+    """A series lacks no attribute."""
+    with testing.capture() as captured:
+        record_evaluation("m", {None: 0.5, "top-5": 0.9})  # type: ignore[dict-item]
+        (point,) = captured.points()["ml.evaluation.score"]
+    assert point.attributes["ml.evaluation.metric"] == "top-5"
 
 
 def test_an_error_without_a_text_loses_no_request() -> None:

@@ -120,6 +120,18 @@ def test_counts_that_cannot_be_do_not_reach_the_counter(monkeypatch: pytest.Monk
         assert dropped == {"transitions_before": 1, "transitions_after": 1}
 
 
+def test_a_series_without_a_name_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has neither an algorithm nor a policy is an event alone, which says what is missing."""
+    monkeypatch.setattr(internal, "raise_errors", False)
+    with testing.capture() as telemetry:
+        pipeline.clustering(algorithm=None, k_clusters=4, silhouette_score=0.5)  # type: ignore[arg-type]
+        pipeline.temporal_smoothing(policy=None, transitions_before=4, transitions_after=2)  # type: ignore[arg-type]
+        assert [name for name in telemetry.points() if name.startswith("ml.")] == []
+        assert event_of(telemetry, "clustering")["clusters_final"] == 4
+        pipeline.clustering(algorithm=None, k_clusters=4, silhouette_score=0.5, model="m")  # type: ignore[arg-type]
+        assert [name for name in telemetry.points() if name.startswith("ml.")] == ["ml.evaluation.score"]
+
+
 def test_events_are_written_from_where_they_are_called() -> None:
     """The record has this function's name, and what the caller adds: a message and fields of his own."""
     with testing.capture() as telemetry:
@@ -147,3 +159,4 @@ def test_transitions_of_odd_labels() -> None:
     nan = float("nan")
     assert pipeline.count_transitions([[1, 2], [1, 1, 2, 3]]) == 3
     assert pipeline.count_transitions([1.0, nan, nan, 1.0]) == 2
+    assert pipeline.count_transitions(iter([1, 2, 2, 1])) == 2

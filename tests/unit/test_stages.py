@@ -13,6 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -44,6 +45,21 @@ def parent_name(telemetry: testing.Capture, name: str) -> str | None:
     by_id = {span.context.span_id: span for span in telemetry.spans}
     (span,) = [s for s in telemetry.spans if s.name == name]
     return by_id[span.parent.span_id].name if span.parent else None
+
+
+@pytest.mark.parametrize(
+    ("items", "said"), [(np.int64(4), 4), (np.float32(4), 4), (4.5, None), ("a", None), (True, None)]
+)
+def test_a_span_has_whole_numbers_of_items(
+    items: Any, said: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of numpy as well; OpenTelemetry is handed nothing that it complains about."""
+    with testing.capture() as telemetry:
+        with otelml.stage("work", items=items):
+            pass
+        (span,) = telemetry.spans
+    assert span.attributes.get("ml.stage.items") == said
+    assert [record.name for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_a_block_is_measured_counted_and_traced() -> None:
@@ -290,12 +306,29 @@ class TestHeld:
                 for _ in range(2000):
                     with stage:
                         pass
-                return marks.thread.cell.refused
+                return marks.own_cell().refused
 
             with ThreadPoolExecutor(8) as pool:
                 assert list(pool.map(work, range(8))) == [0] * 8
             assert count(telemetry, "work") == 16_000
             assert telemetry.value("ml.stage.items", {"ml.stage.name": "work"}) == 16_000
+
+    def test_in_threads_that_run_copies_of_one_context(self) -> None:
+        """Copies of a context in other threads, new ones all the time, leave nothing marked in any of them."""
+        with testing.capture(span_budget=5) as telemetry:
+            stage = otelml.stage("work")
+
+            def work(_: int) -> int:
+                with stage, otelml.stage("inner"):
+                    pass
+                return marks.current_cell().refused
+
+            work(0)
+            with ThreadPoolExecutor(8) as pool:
+                done = [pool.submit(contextvars.copy_context().run, work, i) for i in range(4000)]
+                assert len([future.result() for future in done]) == 4000
+            assert count(telemetry, "work") == count(telemetry, "inner") == 4001
+            assert marks.current_cell().refused == 0
 
     def test_overlapping_in_a_generator(self) -> None:
         """A block that a suspended generator holds open does not disturb blocks around it."""
@@ -312,7 +345,7 @@ class TestHeld:
             generator.close()
             assert (count(telemetry, "inside"), count(telemetry, "outer")) == (1, 1)
             assert outer.duration_s >= 0.01
-            assert marks.thread.cell.refused == 0
+            assert marks.own_cell().refused == 0
 
     def test_entered_here_and_left_there(self) -> None:
         """A stage opened in one thread and closed in another is measured."""
@@ -390,6 +423,38 @@ class TestBudget:
             assert kept(telemetry)["rare", "budget"] == 0
             inside()
             assert kept(telemetry)["rare", "budget"] == 1
+
+    def test_a_copied_context_is_told_apart_from_its_origin(self) -> None:
+        """What is refused in a thread with a copy of this context takes no span away here, and has none inside."""
+        with testing.capture(span_budget=1) as telemetry:
+            refused, rare = stage_names.of("refused"), stage_names.of("rare")
+            refused.kept = rare.kept = 1
+
+            def run_rare() -> int:
+                rare.tokens = 1
+                with otelml.stage("rare"):
+                    pass
+                return kept(telemetry)["rare", "budget"]
+
+            def hold(opened: threading.Event, done: threading.Event) -> int:
+                refused.tokens = 0
+                with otelml.stage("refused"):
+                    before, inside = kept(telemetry)["rare", "budget"], run_rare()
+                    opened.set()
+                    assert done.wait(10)
+                return inside - before
+
+            assert run_rare() == 1  # this context has its cell
+            with ThreadPoolExecutor(1) as pool:
+                assert (
+                    pool.submit(contextvars.copy_context().run, run_rare).result() == 2
+                )  # and a copy is noticed
+                opened, done = threading.Event(), threading.Event()
+                held = pool.submit(contextvars.copy_context().run, hold, opened, done)
+                assert opened.wait(10)
+                assert run_rare() == 3
+                done.set()
+                assert held.result() == 0
 
     @pytest.mark.parametrize("budget", [1.0, 3.0])
     def test_the_budget_refills_with_time(self, budget: float) -> None:
@@ -552,9 +617,7 @@ class TestWhatProgramsDo:
                 ):
                     for future in [pool.submit(contextvars.copy_context().run, call) for _ in range(20)]:
                         future.result()
-                left = [
-                    pool.submit(lambda: marks.thread.cell.refused).result() for pool in (opening, closing)
-                ]
+                left = [pool.submit(lambda: marks.own_cell().refused).result() for pool in (opening, closing)]
             assert count(telemetry, "request") == 20
             assert left == [0, 0]
 
@@ -584,7 +647,7 @@ class TestWhatProgramsDo:
             with stage, stage:
                 pass
             with stage:
-                assert stage._cell is marks.thread.cell
+                assert stage._cell is marks.own_cell()
 
     def test_methods_of_every_kind(self) -> None:
         """Static and class methods are measured; a class is refused with advice."""
@@ -646,7 +709,7 @@ class TestWhatProgramsDo:
                     otelml.stage("work", log=logger),
                 ):
                     pass
-                assert marks.thread.cell.refused == 0
+                assert marks.own_cell().refused == 0
                 assert not trace.get_current_span().is_recording()
         finally:
             logger.removeHandler(handler)

@@ -48,7 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `otelml env >/dev/full`: commands report errors about files of theirs themselves.
         _leave_output()
         print(f"otelml: the output cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+        return 2  # 1 may be an answer, such as that there is drift
+    return status
+
+
+def show(text: str, status: int) -> int:
+    """Print `text`, the last that a command says, and return its exit status, also where nobody reads on (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _leave_output()
     return status
 
 

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from otelml.cli import show
+
 EXIT_STATUS = {"healthy": 0, "degraded": 1, "unhealthy": 2}
 
 
@@ -34,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = health.check(timeout_s=arguments.timeout)
     found = report.as_dict()
-    print(json.dumps(found, indent=2, default=str) if arguments.json else "\n".join(_lines(found)))
-    return EXIT_STATUS[report.status]
+    text = json.dumps(found, indent=2, default=str) if arguments.json else "\n".join(_lines(found))
+    return show(text, EXIT_STATUS[report.status])
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otelml.cli import show
+
 if TYPE_CHECKING:
     from otelml.drift import DriftReference, DriftWindow
     from otelml.drift.guess import Guess
@@ -102,6 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as problem:
+        if problem.filename is None:  # the output
+            raise
         return _refuse(f"{problem.filename}: {problem.strerror}")
     except ValueError as problem:
         return _refuse(problem)
@@ -207,8 +211,8 @@ def _check(arguments: argparse.Namespace) -> int:
     rows = describe(reference, window, arguments.method, arguments.threshold)
     if all(row["score"] is None for row in rows):
         raise ValueError(f"{arguments.data} has too few rows to be compared")
-    print(json.dumps(_document(rows), indent=2) if arguments.json else "\n".join(create_table(rows)))
-    return 1 if any(row["drifted"] for row in rows) else 0
+    text = json.dumps(_document(rows), indent=2) if arguments.json else "\n".join(create_table(rows))
+    return show(text, 1 if any(row["drifted"] for row in rows) else 0)
 
 
 def describe(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -36,12 +37,27 @@ def guess(column: Any, kind: str | None) -> Guess:
     """What to do with `column`, an array, of which somebody has said that it is of `kind`."""
     if kind is not None:
         return Guess(numeric=kind not in {CATEGORICAL, EMBEDDING})
+    found = _guess(column)
+    if not found.left_out and _has_nothing_finite(parse_numbers(column)[0] if found.numeric else column):
+        return Guess(left_out="it has no finite value")
+    return found
+
+
+def _has_nothing_finite(column: Any) -> bool:
+    import numpy as np
+
+    return column.dtype.kind == "f" and not np.isfinite(column).any()
+
+
+def _guess(column: Any) -> Guess:
     if all(class_text(value) is None for value in column.tolist()):
         return Guess(left_out="it has no values")
     if holds_dates(column):
         return Guess(left_out=_DATES)
     if column.dtype.kind != "O":
         return Guess()
+    if _is_ragged(column):
+        return Guess(left_out="its rows are not all of the same length")
     kinds = {type(value) for value in column.tolist()} - {type(None)}
     if any(kind is bool or not issubclass(kind, (str, Real, Decimal)) for kind in kinds):
         return Guess()
@@ -49,6 +65,15 @@ def guess(column: Any, kind: str | None) -> Guess:
 
 
 _DATES = "it holds dates, which cannot be compared; turn them into numbers, or say --kind"
+
+
+def _is_ragged(column: Any) -> bool:
+    rows = [
+        value
+        for value in column.tolist()
+        if isinstance(value, Sized) and not isinstance(value, (str, bytes, Mapping))
+    ]
+    return len(set(map(len, rows))) > 1
 
 
 def _guess_text(values: list[Any], column: Any) -> Guess:

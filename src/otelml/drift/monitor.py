@@ -29,9 +29,9 @@ _monitors: weakref.WeakSet[DriftMonitor] = weakref.WeakSet()
 class DriftMonitor:
     """Compares what it observes with a reference, a window at a time. For use from many threads.
 
-    Its memory does not grow: a vector of counts for each feature, however much is observed. Its gauges are there until
-    `close()`, until it is garbage, or until another monitor takes its name. A copy is the monitor itself; one read from
-    a pickle has the same configuration and has observed nothing: send `total` where counts are to travel.
+    Its memory does not grow: a vector of counts for each feature, however much is observed. Its series are there until
+    `close()`, or until another monitor takes its name. A copy is the monitor itself; one read from a pickle has the
+    same configuration and has observed nothing: send `total` where counts are to travel.
     """
 
     def __init__(

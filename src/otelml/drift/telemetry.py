@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from otelml.drift.scores import Score
 from otelml.drift.window import some_of
 from otelml.instruments import internal
 from otelml.instruments.attributes import attributes_key
+from otelml.instruments.bound import NOOP_BOUND
 from otelml.semconv import _generated as names
 from otelml.semconv.model import Metric
 
@@ -52,6 +54,7 @@ class FeatureTelemetry:
     """What one feature of one monitor shows. Recording appends to lists; no call here locks or waits.
 
     Attributes:
+        alerts: the series that its alerts are counted in.
         took_over: whether another one of the same label was shown, which is not any more.
         left_out: how many series of a metric there was no room for.
     """
@@ -60,6 +63,8 @@ class FeatureTelemetry:
         self._feature = feature
         self.label = label
         self._methods = tuple(methods)
+        self.alerts: Any = NOOP_BOUND
+        self._counters: list[Any] = []
         self._bins: list[tuple[Any, float]] = []
         self._scores: dict[str, tuple[Any, Any, Any]] = {}
         self.left_out: dict[str, int] = {}
@@ -75,8 +80,7 @@ class FeatureTelemetry:
         label = self.label
         kind = {names.ML_DRIFT_KIND: drift_kind(label.kind)}
         alerts = {**kind, names.ML_FEATURE_NAME: label.feature}
-        self._alerts = instruments.counter(names.METRIC_ML_DRIFT_ALERTS).bind(alerts)
-        self._counters: list[Any] = []
+        self.alerts = instruments.counter(names.METRIC_ML_DRIFT_ALERTS).bind(alerts)
         if isinstance(self._feature, Distribution):
             self._bind_bins(self._feature)
         scored = [label.attributes() | kind | {names.ML_DRIFT_METHOD: method} for method in self._methods]
@@ -111,7 +115,7 @@ class FeatureTelemetry:
 
     def announce(self) -> None:
         """Start every count at 0, so that the first increase is one, and show the reference."""
-        self._alerts.add(0)
+        self.alerts.add(0)
         for counter in self._counters:
             counter.add(0)
         for gauge, share in self._bins:
@@ -139,19 +143,27 @@ class FeatureTelemetry:
                 threshold.set(score.threshold)
 
     def withdraw(self) -> None:
-        """Make every gauge absent, and show nothing more: the monitor is gone, or another one has its label."""
-        self.show({})
-        self._scores = {}
-        bins, self._bins, self._counters = self._bins, [], []
-        for gauge, _ in bins:
-            gauge.unset()
+        """Release every series, and show nothing more: the monitor is closed, or another one has its label."""
         if _shown.get(self.label.key) is self:
             del _shown[self.label.key]
+        for series in self._let_go():
+            series.release()
+
+    def _let_go(self) -> list[Any]:
+        """The series that nobody else records to; from now on this one does not, either."""
+        scores, self._scores = self._scores, {}
+        bins, self._bins = self._bins, []
+        counters, self._counters = self._counters, []
+        alerts, self.alerts = self.alerts, NOOP_BOUND
+        # Alerts have no model: those of the same feature in another one are counted there too.
+        is_shared = any(other.alerts is alerts for other in list(_shown.values()))
+        gauges = [*itertools.chain(*scores.values()), *(gauge for gauge, _ in bins)]
+        return [*gauges, *counters] if is_shared else [*gauges, *counters, alerts]
 
     def tell(self, change: Change, method: str, score: Score, windows: int) -> None:
         """Count an alert, and write the event."""
         if change is Change.DETECTED:
-            self._alerts.add(1)
+            self.alerts.add(1)
         emit_change(change, self.label, method, score, windows)
 
 

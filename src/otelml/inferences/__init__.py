@@ -78,8 +78,8 @@ def _inference_on(
     made.items = batch_size
     made.attributes = attributes
     try:
-        made._state = identities[model, version, device]
-    except (KeyError, TypeError):  # new, or something that cannot be a key
+        made._state = identities[model][version][device]
+    except Exception:  # noqa: BLE001 - new, or something that cannot be a key: its __hash__ may raise anything
         made._state = identity_of(model, version, device)
     made._start = made._cell = None
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,8 +15,6 @@ from otelml.stages.timed import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_NEVER_NS = -1
 
 
 class ModelSeries:
@@ -50,8 +49,8 @@ class Identity(Timed):
         # Here too: one look-up less on the hot path.
         self.add_active = model.add_active
         self.record_batch = model.record_batch
-        # When this process was forked from another.
-        self.forked_ns = _NEVER_NS
+        # When this process was forked from another; None: it was not, since the identity was made.
+        self.forked_ns: int | None = None
 
     def add_items(self, items: Any) -> None:
         """Record a batch size."""
@@ -73,8 +72,10 @@ class Identity(Timed):
         return self._duration.bind({**self._attributes, semconv.ERROR_TYPE: error_type})
 
 
-# By model, version and device as they were given; several keys may lead to the same one.
-identities: dict[tuple[Any, Any, Any], Identity] = {}
+# By model, version and device as they were given; several may lead to the same one. A tuple of the three would be one
+# look-up, but making and hashing it takes as long as the rest of an object's making.
+identities: dict[str, dict[Any, dict[Any, Identity]]] = {}
+_known = 0
 _by_text: dict[tuple[str, str | None, str | None], Identity] = {}
 _models: dict[str, ModelSeries] = {}
 _overflow: Identity | None = None
@@ -87,10 +88,9 @@ def identity_of(model: str, version: Any, device: Any) -> Identity:
         TypeError: `model` is not a string.
     """
     try:
-        found = identities.get((model, version, device))
-    except TypeError:  # cannot be a key
-        found = None
-    return found if found is not None else _new(model, version, device)
+        return identities[model][version][device]
+    except Exception:  # noqa: BLE001 - new, or something that cannot be a key: its __hash__ may raise anything
+        return _new(model, version, device)
 
 
 def check_model(model: object) -> None:
@@ -110,12 +110,17 @@ def _new(model: str, version: Any, device: Any) -> Identity:
         if len(_by_text) >= limit:
             return _overflowed(model, limit)
         found = _adopt(key)
-    if len(identities) < 4 * limit:
-        try:
-            identities[model, version, device] = found
-        except TypeError:  # cannot be a key
-            identities[key] = found
+    if _known < 4 * limit:
+        _remember(model, version, device, found)
     return found
+
+
+def _remember(model: str, version: Any, device: Any, found: Identity) -> None:
+    global _known  # noqa: PLW0603
+    with suppress(Exception):  # what cannot be a key is found by its text
+        hash((version, device))  # before anything is made for them
+        identities.setdefault(model, {}).setdefault(version, {})[device] = found
+        _known += 1
 
 
 def _adopt(key: tuple[str, str | None, str | None]) -> Identity:
@@ -167,8 +172,9 @@ def _note_fork() -> None:
 
 def reset() -> None:
     """Forget all models: for tests."""
-    global _overflow  # noqa: PLW0603
+    global _overflow, _known  # noqa: PLW0603
     identities.clear()
+    _known = 0
     _by_text.clear()
     _models.clear()
     _overflow = None

@@ -36,8 +36,9 @@ def record_evaluation(
         return
     with internal.guard("inference"):
         for metric, score in {**(scores or {}), **named}.items():
-            if score is not None:
-                known = {semconv.ML_MODEL_NAME: model, semconv.ML_EVALUATION_METRIC: text_of(metric)}
+            name = text_of(metric)
+            if score is not None and name is not None:
+                known = {semconv.ML_MODEL_NAME: model, semconv.ML_EVALUATION_METRIC: name}
                 gauge.bind(known).set(score)
 
 

@@ -72,6 +72,14 @@ def _plain(value: Any) -> Value | None:
     return None
 
 
+def whole_number(value: Any) -> int | None:
+    """`value` as an integer, also where it is one of numpy, or a float that is whole; None for what is no number."""
+    plain = _plain(value)
+    if isinstance(plain, float) and plain.is_integer():
+        return int(plain)
+    return plain if isinstance(plain, int) and not isinstance(plain, bool) else None
+
+
 def span_value(value: Any) -> Any:
     """`value` as an attribute of a span: a plain value, a list of plain values, or a bounded description."""
     plain = _plain(value)

@@ -121,6 +121,10 @@ class Bound:
             internal.count("dropped", "instruments", "non_finite_value", refused.non_finite)
             self.instrument.tell_non_finite(self, refused.non_finite)
 
+    def release(self) -> None:
+        """The end of the series: whoever holds it records no more. See `Instrument.release`."""
+        self.instrument.release(self)
+
     def clear(self) -> None:
         """Forget everything, recorded and aggregated: for a forked child, which starts from zero."""
         del self.buffer[:]
@@ -297,6 +301,8 @@ class NoopBound:
 
     def unset(self) -> None:
         """Do nothing."""
+
+    release = unset
 
 
 NOOP_BOUND: Any = NoopBound()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SCOPE = "otelml"
 
 _SETTABLE = frozenset({"_SumAggregation", "_LastValueAggregation"})
+# Of these, `_value` is None once the reader has collected what is in it.
+_EMPTIED = _SETTABLE | {"_ExplicitBucketHistogramAggregation"}
 _KEYS_KEPT = 10_000
 _OBSERVABLE = {"counter": "counter", "updowncounter": "up_down_counter", "gauge": "gauge"}
 
@@ -195,16 +197,41 @@ class _Attached:
             self._notice_new_readers()
         table.drain_now()
         for instrument in list(table.instruments.values()):
-            kind = instrument.spec.kind
-            if kind == "histogram":
-                for bound in instrument.all_series():
-                    self._hand_over_distribution(bound)
-            elif kind != "gauge":
-                for bound in instrument.all_series():
-                    _hand_over_sum(bound)
+            self._hand_over(instrument)
+            if instrument.has_released and self.merging:
+                with internal.guard("drain"):
+                    self._sweep(instrument)
         if self.merging:
             for observed in list(table.observed.values()):
                 self._show(observed)
+
+    def _hand_over(self, instrument: Instrument) -> None:
+        """Hand what is new to the SDK; with that, released series are done with here."""
+        released = list(instrument.released.items())
+        kind = instrument.spec.kind
+        if kind == "histogram":
+            for bound in instrument.all_series():
+                self._hand_over_distribution(bound)
+        elif kind != "gauge":
+            for bound in instrument.all_series():
+                _hand_over_sum(bound)
+        for key, bound in released:
+            # Released after the drain, it may have values that are for the next collection.
+            if not bound.waiting() and instrument.released.get(key) is bound:
+                del instrument.released[key]
+
+    def _sweep(self, instrument: Instrument) -> None:
+        """Take released series out of the SDK's aggregations, each when its reader has seen the last of it.
+
+        A reader that never collects, such as a Prometheus endpoint that nobody scrapes, has them up to the limit.
+        """
+        instrument.has_released = False  # first: another thread may release one meanwhile
+        is_left = bool(instrument.released)
+        for match in self._matches(instrument):
+            if type(match._aggregation).__name__ in _EMPTIED:
+                live = {_kept_key(match, bound) for bound in instrument.all_series()}
+                is_left |= _remove_others(match, live, instrument.limit)
+        instrument.has_released |= is_left
 
     def _show(self, observed: Observed) -> None:
         """Make what the sources say the values of the SDK's aggregations, in each view of each reader.
@@ -223,9 +250,9 @@ class _Attached:
             self._storages = storages
             # Every match object is new or may be gone.
             for instrument in list(table.instruments.values()):
+                for bound in instrument.all_series():
+                    bound.sdk_keys.clear()
                 if instrument.spec.kind == "histogram" and instrument.sdk is not None:
-                    for bound in instrument.all_series():
-                        bound.sdk_keys.clear()
                     self.plan(instrument)
 
     def _hand_over_distribution(self, bound: BoundHistogram) -> None:
@@ -301,6 +328,14 @@ def _show(match: Any, observed: Observed, readings: Iterable[Reading]) -> None:
             match.consume_measurement(_measurement(observed.sdk, value, attributes), False)
         else:
             aggregation._value = value
+    if kind == "_LastValueAggregation":  # a sum is compared with the one before, when it comes back
+        _remove_absent(aggregations, match._lock)
+
+
+def _remove_absent(aggregations: dict[Any, Any], lock: Any) -> None:
+    with lock:
+        for key in [key for key, aggregation in aggregations.items() if aggregation._value is None]:
+            del aggregations[key]
 
 
 def _observed_key(match: Any, observed: Observed, attributes: Mapping[str, Any]) -> Any:
@@ -344,9 +379,7 @@ def _aggregation(match: Any, bound: BoundHistogram, value: float) -> Any:
     The SDK makes it when it consumes a first value, with its own rules for attributes and limits; that value is
     taken out again at once (x - x is exactly 0), as it is part of the distribution to come.
     """
-    key = bound.sdk_keys.get(match)
-    if key is None:
-        key = bound.sdk_keys[match] = _sdk_key(match, bound.attributes)
+    key = _kept_key(match, bound)
     aggregation = match._attributes_aggregation.get(key)
     if aggregation is None:
         match.consume_measurement(_measurement(bound.instrument.sdk, value, bound.attributes), False)
@@ -356,6 +389,25 @@ def _aggregation(match: Any, bound: BoundHistogram, value: float) -> Any:
                 aggregation._value = None
                 aggregation._sum -= value
     return aggregation
+
+
+def _kept_key(match: Any, bound: Bound) -> Any:
+    """The SDK's key of a series in a view, made once."""
+    key = bound.sdk_keys.get(match)
+    if key is None:
+        key = bound.sdk_keys[match] = _sdk_key(match, bound.attributes)
+    return key
+
+
+def _remove_others(match: Any, live: set[Any], limit: int) -> bool:
+    """Remove series that are not `live`; whether some are left that the reader has yet to see."""
+    aggregations = match._attributes_aggregation
+    with match._lock:
+        others = [key for key in aggregations if key not in live]
+        waiting = [key for key in others if aggregations[key]._value is not None][-limit:]
+        for key in set(others).difference(waiting):
+            del aggregations[key]
+    return bool(waiting)
 
 
 def _sdk_key(match: Any, attributes: Mapping[str, Any]) -> Any:

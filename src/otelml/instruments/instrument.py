@@ -28,19 +28,35 @@ class Instrument:
 
     bound_class: ClassVar[type[Bound]]
 
-    __slots__ = ("_cache", "_limit", "active", "bounds", "overflow", "sdk", "series", "sink", "spec", "views")
+    __slots__ = (
+        "_cache",
+        "active",
+        "bounds",
+        "has_released",
+        "limit",
+        "overflow",
+        "released",
+        "sdk",
+        "series",
+        "sink",
+        "spec",
+        "views",
+    )
 
     def __init__(self, spec: Metric, limit: int, *, active: bool) -> None:
         self.spec = spec
         self.active = active
         self.series: dict[Key, Bound] = {}
         self.overflow: Bound | None = None
+        # Series that were released and hold what has not been handed over, and whether the drain has to see to any.
+        self.released: dict[Key, Bound] = {}
+        self.has_released = False
         self.bounds: Boundaries = tuple(spec.bounds or ())
         # What the drain knows of this instrument's counterpart in the SDK (None: no provider yet).
         self.sdk: Any = None
         self.views: tuple[Boundaries, ...] = ()
         self.sink: Callable[[Bound, list[float]], None] | None = None
-        self._limit = spec.cardinality or limit
+        self.limit = spec.cardinality or limit
         self._cache: dict[Any, Bound] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,11 +98,30 @@ class Instrument:
     def _bound(self, key: Key, attributes: dict[str, Value]) -> Bound:
         bound = self.series.get(key)
         if bound is None:
-            if len(self.series) >= self._limit:
+            if len(self.series) >= self.limit:
                 return self._overflowed(attributes)
+            made = self.released.pop(key, None) or self.bound_class(self, attributes)
             # setdefault is atomic: two threads that bind the same attributes get the same series.
-            bound = self.series.setdefault(key, self.bound_class(self, attributes))
+            bound = self.series.setdefault(key, made)
         return bound
+
+    def release(self, bound: Bound) -> None:
+        """Take out a series that nobody records to any more, and free its place under the limit.
+
+        What it holds is handed over, and exported once more to every reader; then it is absent, and takes no memory.
+        Of a gauge nothing is left to export. Bound again before that it goes on, and later starts from zero.
+        """
+        key = attributes_key(bound.attributes)
+        if self.series.get(key) is not bound:  # the overflow series, or released before
+            return
+        del self.series[key]
+        self._cache.clear()  # has no way back from a series to its entries
+        if self.spec.kind != "gauge":
+            self.released[key] = bound
+            # Without a provider, or with one that never collects, nobody takes them away.
+            if len(self.released) > self.limit:
+                del self.released[next(iter(self.released))]
+        self.has_released = True
 
     def _overflowed(self, attributes: Mapping[str, Value]) -> Bound:
         internal.count("overflow", "instruments", self.name)
@@ -95,7 +130,7 @@ class Instrument:
             "otelml: %s has more than %d series; from %s on, new ones are counted together under "
             "otel.metric.overflow=true. Take identifiers out of its attributes, or raise OTELML_CARDINALITY_LIMIT.",
             self.name,
-            self._limit,
+            self.limit,
             dict(attributes),
         )
         return self.overflow_series()
@@ -119,13 +154,13 @@ class Instrument:
         bound = self.bind(attributes)
         if any(type(value) is not str for value in attributes.values()):
             return bound
-        if len(self._cache) < 4 * self._limit and bound is not NOOP_BOUND and bound is not self.overflow:
+        if len(self._cache) < 4 * self.limit and bound is not NOOP_BOUND and bound is not self.overflow:
             self._cache[tuple(attributes.items())] = bound
         return bound
 
     def all_series(self) -> list[Any]:
-        """Every series, the overflow one last."""
-        series: list[Any] = list(self.series.values())
+        """Every series, also those that were released and hold something yet, the overflow one last."""
+        series: list[Any] = [*self.series.values(), *self.released.values()]
         return [*series, self.overflow] if self.overflow is not None else series
 
     def tell_non_finite(self, bound: Bound, n: int) -> None:

@@ -194,6 +194,7 @@ def clear_recorded() -> None:
     """Forget all values, keep all instruments: for a forked child (after `renew_locks`), and for tests."""
     with drain_lock:
         for instrument in list(instruments.values()):
+            instrument.released.clear()
             for bound in instrument.all_series():
                 bound.clear()
 

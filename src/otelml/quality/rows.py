@@ -86,6 +86,8 @@ def _as_array(data: Any) -> np.ndarray[Any, Any] | None:
 
     if not hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return None
+    if isinstance(data, np.ma.MaskedArray):
+        data = _unmasked(data)
     try:
         array = np.asarray(data.detach() if hasattr(data, "detach") else data)
     except ValueError:  # lists of different lengths
@@ -93,6 +95,15 @@ def _as_array(data: Any) -> np.ndarray[Any, Any] | None:
     if array.ndim == 0:
         return None
     return array.reshape(len(array), -1) if array.size else array.reshape(len(array), 0)
+
+
+def _unmasked(data: Any) -> np.ndarray[Any, Any]:
+    """NaN, NaT or None where `data` is masked."""
+    import numpy as np
+
+    values = data.data.astype(data.dtype if data.dtype.kind in "fmM" else object)
+    values[np.ma.getmaskarray(data)] = None
+    return values
 
 
 def _is_on_device(data: Any) -> bool:

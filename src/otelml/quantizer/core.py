@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from otelml.instruments import internal
+from otelml.instruments.bound import NOOP_BOUND
 from otelml.quantizer import series
 from otelml.quantizer.codebook import create_codebook
 from otelml.quantizer.collapse import Episode, create_thresholds, emit_collapse
@@ -174,6 +175,11 @@ class Quantizer:
             series.unregister(self)
 
     # -- for `series`, off the hot path
+
+    def withdraw(self) -> Any:
+        """Count codes into no series any more; returns the one until now."""
+        counter, self._counter = self._counter, NOOP_BOUND
+        return counter
 
     def settle(self, *, may_wait: bool) -> None:
         """Count what waits; `may_wait` also for devices that cannot be asked whether they are done."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otelml import instruments
 from otelml.instruments import internal, timer
 from otelml.instruments.attributes import clean_attributes
+from otelml.instruments.bound import NOOP_BOUND
 from otelml.semconv import _generated as semconv
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ _sources: list[Source] = []
 
 
 def register(quantizer: Quantizer) -> Any:
-    """Show the metrics of `quantizer`; returns the series of its counter."""
-    attributes = clean_attributes({semconv.ML_QUANTIZER_NAME: quantizer.name}, "ml.quantizer")
-    counter = instruments.counter(semconv.METRIC_ML_QUANTIZER_CODES).bind(attributes)
+    """Show the metrics of `quantizer`; returns the series of its counter, for as long as it is shown."""
     _all.append(weakref.ref(quantizer))
     _start_observing()
     if quantizer.name not in _shown and len(_shown) >= MAX_SHOWN:
@@ -49,22 +48,25 @@ def register(quantizer: Quantizer) -> Any:
             MAX_SHOWN,
             quantizer.name,
         )
-        return counter
+        return NOOP_BOUND
     if quantizer.name in _shown:
         internal.inform_once(
             f"quantizer:{quantizer.name}:again",
             "otelml: another quantizer is named %s; from now on the metrics of that name are its",
             quantizer.name,
         )
+        _shown[quantizer.name][0].withdraw()
+    attributes = clean_attributes({semconv.ML_QUANTIZER_NAME: quantizer.name}, "ml.quantizer")
     _shown[quantizer.name] = (quantizer, attributes)
-    return counter
+    return instruments.counter(semconv.METRIC_ML_QUANTIZER_CODES).bind(attributes)
 
 
 def unregister(quantizer: Quantizer) -> None:
-    """The end of `register`: its gauges are absent from now on."""
+    """The end of `register`: its series are gone from now on."""
     shown = _shown.get(quantizer.name)
     if shown is not None and shown[0] is quantizer:
         del _shown[quantizer.name]
+        quantizer.withdraw().release()
 
 
 def _start_observing() -> None:

@@ -92,7 +92,10 @@ def _stage_on(
     made.name = name
     made.items = items
     made.attributes = attributes
-    made._state = _names.get(name) or names.of(name)
+    try:
+        made._state = _names[name]
+    except (KeyError, TypeError):  # new, or no name
+        made._state = names.of(name)
     made._start = made._cell = None
     return made
 

@@ -13,6 +13,7 @@ from time import perf_counter_ns as _clock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from otelml.instruments import internal, timer
+from otelml.instruments.attributes import whole_number
 from otelml.semconv import _generated as semconv
 from otelml.stages import decorators, marks, spans
 from otelml.stages.marks import Cell, TaskMark
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_thread = marks.thread
+_current_cell = marks.current_cell
 
 # How an open stage is kept: its start (perf_counter ns), and its mark, or its span with the token of the OTel context.
 Open = tuple[int, Cell | TaskMark | None, "tuple[Span, Any] | None"]
@@ -112,8 +113,8 @@ class Stage:
         return None if elapsed_ns is None else elapsed_ns / 1e9
 
     def __enter__(self) -> Stage:
-        cell = _thread.cell
-        if self._state.tokens >= 1.0 or cell.in_loop:
+        cell = _current_cell()
+        if self._state.tokens >= 1.0 or cell.is_shared:
             return self._enter_slowly()
         now = _clock()
         # From the test to the last assignment nothing is called, so no other thread can come between.
@@ -137,7 +138,9 @@ class Stage:
         cell.refused -= 1
         state = self._state
         if exc is None and elapsed_ns < state.slow_ns:
-            state.record_ns(elapsed_ns)
+            # Called as a method, what a slot holds takes 8 ns longer.
+            record_ns = state.record_ns
+            record_ns(elapsed_ns)
             if self.items is not None:
                 state.add_items(self.items)
             return
@@ -275,10 +278,7 @@ class Stage:
 
     def _span_identity(self, start_ns: int | None) -> dict[str, Any]:  # noqa: ARG002 - for those that need it
         """What the registry has on a span of this kind; of the use that began at `start_ns`, if that is over."""
-        known: dict[str, Any] = {semconv.ML_STAGE_NAME: self.name}
-        if self.items is not None:
-            known[self._items_key] = self.items
-        return known
+        return {semconv.ML_STAGE_NAME: self.name, self._items_key: whole_number(self.items)}
 
     def _log_start(self) -> None:
         """A place for `LoggedStage`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelml import context as run_context
 from otelml._version import __version__
-from otelml.instruments.attributes import span_value
+from otelml.instruments.attributes import span_value, whole_number
 from otelml.semconv import _generated as semconv
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ def end_span(stage: Stage, opened: tuple[Span, Any], error: BaseException | None
     """End what `start_span` returned; without a token it is not current any more."""
     span, token = opened
     try:
-        if stage.items is not None:
-            span.set_attribute(stage._items_key, stage.items)
+        items = whole_number(stage.items)
+        if items is not None:
+            span.set_attribute(stage._items_key, items)
         if error is not None:
             set_failed(span, error)
         span.end()

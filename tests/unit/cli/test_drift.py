@@ -176,6 +176,9 @@ def test_columns_without_values_are_left_out(files: Path, capsys: pytest.Capture
     (files / "x.csv").write_text("a,b,c\n1,,x\n2,NA,y\n")
     assert main(["drift", "fit", "x.csv", "--out", "r.json"]) == 0
     assert capsys.readouterr().err == "otelml: column 'b' is left out: it has no values\n"
+    (files / "y.csv").write_text("a,b\n1,inf\n2,-inf\n")
+    assert main(["drift", "fit", "y.csv", "--out", "y.json"]) == 0
+    assert capsys.readouterr().err == "otelml: column 'b' is left out: it has no finite value\n"
     assert {name: feature.kind for name, feature in DriftReference.load("r.json").items()} == {
         "a": "numeric", "c": "categorical",
     }  # fmt: skip
@@ -263,6 +266,7 @@ def test_parquet_of_all_sorts(files: Path, capsys: pytest.CaptureFixture[str], o
             "d": [date(2024, 1, 1)] * 500,
             "t": [datetime(2024, 1, 1, tzinfo=timezone.utc)] * 500,
             "b": [True, None] * 250,
+            "r": [[1.0], [1.0, 2.0]] * 250,
         }
     )
     parquet.write_table(table, files / "x.parquet")
@@ -270,7 +274,7 @@ def test_parquet_of_all_sorts(files: Path, capsys: pytest.CaptureFixture[str], o
     assert {name: feature.kind for name, feature in DriftReference.load("r.json").items()} == {
         "e": "embedding", "m": "numeric", "b": "categorical",
     }  # fmt: skip
-    assert [line.split("'")[1] for line in capsys.readouterr().err.splitlines()] == ["d", "t"]
+    assert [line.split("'")[1] for line in capsys.readouterr().err.splitlines()] == ["d", "t", "r"]
     assert main(["drift", "check", "r.json", "x.parquet"]) == 0
 
 
@@ -380,7 +384,21 @@ def test_numpy_is_needed(
 
 @pytest.mark.usefixtures("fitted")
 def test_a_closed_pipe_is_no_error() -> None:
-    """`otelml drift check ... | head -1` ends quietly."""
-    command = f"{sys.executable} -m otelml drift check ref.json drifted.csv --json | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.stdout, done.stderr) == ("{\n", "")
+    """`otelml drift check ... | head -1` ends quietly, and its exit status still says that there is drift."""
+    command = f"{sys.executable} -m otelml drift check ref.json drifted.csv --json"
+    for reader, read in (("head -1", "{\n"), ("true", "")):
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command} | {reader}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, read, "")
+
+
+@pytest.mark.usefixtures("files")
+def test_a_reference_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own name is said, not that of what is written first."""
+    assert main(["drift", "fit", "before.csv", "--out", "none/ref.json"]) == 2
+    assert capsys.readouterr().err == "otelml: none/ref.json: No such file or directory\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def test_python_m_otelml_is_the_command() -> None:
         [sys.executable, "-m", "otelml", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"otelml {__version__}\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")  # noqa: PTH110
+def test_a_full_disk_is_no_answer() -> None:
+    """Output that cannot be written ends with status 2, and says why; 1 would be degraded, or drift."""
+    command = f"{sys.executable} -m otelml settings-docs >/dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "otelml: the output cannot be written: No space left on device\n"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from otelml.drift import DriftMonitor, DriftReference, record_drift
 from otelml.drift import pushed as drift_pushed
+from otelml.drift.scores import METHODS
 from otelml.drift.tracks import Tumbling
-from otelml.instruments import internal
+from otelml.instruments import internal, table
 from otelml.testing import capture
 
 EVEN = DriftReference.fit(np.arange(1000.0), bins=4)
@@ -24,6 +25,7 @@ LETTERS = DriftReference.fit({"letter": list("abcd") * 100})
 OTHERS = DriftReference.fit({"letter": list("xy") * 200})
 
 GAUGES = ("score", "noise_floor", "threshold", "reference.proportion")
+SERIES = (*GAUGES, "observations", "alerts")
 
 
 def create_judged(reference: DriftReference = LETTERS, **options: Any) -> DriftMonitor:
@@ -51,23 +53,32 @@ ALL = {"score": 5, "noise_floor": 5, "threshold": 5, "reference.proportion": 6}
 # -- what is shown, and until when
 
 
-def test_gauges_go_with_their_monitor() -> None:
-    """When it is closed; one that nobody holds any more keeps them, for a script's last export. Counters stay."""
+def counted(captured: Any) -> dict[str, int]:
+    """What has been observed by bin, as far as it is shown."""
+    points = captured.points().get("ml.drift.observations", [])
+    return {p.attributes["ml.drift.bin"]: p.value for p in points}
+
+
+def test_series_go_with_their_monitor() -> None:
+    """When it is closed, counts once they were exported; one that nobody holds any more keeps them to the end."""
     with capture() as captured:
         monitor = create_judged()
         assert shown(captured) == ALL
+        monitor.observe({"letter": ["a"] * 10})
         monitor.close()
         monitor.close()
-        assert shown(captured) == {}
+        assert counted(captured) == {"a": 60}  # the others were complete before
+        assert not [name for name in captured.points() if name.startswith("ml.drift")]
         monitor.observe({"letter": ["a"] * 100})
-        assert shown(captured) == {}
-        assert monitor.total.observations("letter") == 200
+        monitor.observe({"letter": ["a"] * 1000})
+        assert not [name for name in captured.points() if name.startswith("ml.drift")]
+        assert monitor.total.observations("letter") == 1210
         monitor = create_judged()
         assert shown(captured) == ALL
         del monitor
         gc.collect()
         assert shown(captured) == ALL
-        assert sum(p.value for p in captured.points()["ml.drift.observations"]) == 200
+        assert counted(captured) == {"a": 50, "b": 50, "c": 0, "d": 0, "other": 0, "missing": 0}
         captured.assert_conforms()
 
 
@@ -79,8 +90,8 @@ def test_a_new_reference_takes_the_place_of_the_old_one(caplog: pytest.LogCaptur
         old.observe({"letter": list("ab") * 50})
         expected = {"x": 0.5, "y": 0.5, "other": 0.0, "missing": 0.0}
         assert (shares(captured), shown(captured)) == (expected, {"reference.proportion": 4})
-        counted = {p.attributes["ml.drift.bin"]: p.value for p in captured.points()["ml.drift.observations"]}
-        assert (counted["a"], counted["x"], old.total.counts("letter")["a"]) == (50, 0, 100)
+        assert counted(captured) == {"x": 0, "y": 0, "other": 0, "missing": 0}
+        assert old.total.counts("letter")["a"] == 100
         old.close()
         del old
         gc.collect()
@@ -92,6 +103,63 @@ def test_a_new_reference_takes_the_place_of_the_old_one(caplog: pytest.LogCaptur
         DriftMonitor(OTHERS, model="m1").close()
         DriftMonitor(LETTERS, name="other").close()
     assert len([r for r in caplog.records if r.name == "otelml.internal"]) == 1
+
+
+@pytest.mark.parametrize("closing", [True, False], ids=["closed", "replaced"])
+def test_a_thousand_monitors_one_after_the_other(closing: bool) -> None:
+    """Each with classes, and if closed a model, of its own: the last has all its series, the others have none."""
+    with capture() as captured:
+        for i in range(1000):
+            letters = [f"{letter}{i}" for letter in "abcdefghij"]
+            model = f"m{i}" if closing else "m"
+            monitor = DriftMonitor(DriftReference.fit({"letter": letters * 10}), model=model, window=100)
+            monitor.observe({"letter": letters * 10})
+            if i % 100 == 0:
+                assert shown(captured) == {**ALL, "reference.proportion": 12}
+            if closing and i < 999:
+                monitor.close()
+        assert shown(captured) == {**ALL, "reference.proportion": 12}
+        assert counted(captured) == {**dict.fromkeys(letters, 10), "other": 0, "missing": 0}
+        series = {
+            name: (len(each.series), len(each.released))
+            for name, each in table.instruments.items()
+            if name.startswith("ml.drift")
+        }
+        assert series == {
+            **{f"ml.drift.{name}": (len(METHODS), 0) for name in ("score", "noise_floor", "threshold")},
+            "ml.drift.reference.proportion": (12, 0),
+            "ml.drift.observations": (12, 0),
+            "ml.drift.alerts": (1, 0),
+        }
+        assert not internal.totals()
+        captured.assert_conforms()
+
+
+def test_a_closed_monitor_records_nothing_that_nobody_takes_away() -> None:
+    """It goes on to judge and to alert, and what it had to record to does not grow."""
+    with capture() as captured:
+        monitor = DriftMonitor(EVEN, window=100, patience=1)
+        series = [bound for name in SERIES for bound in table.instruments[f"ml.drift.{name}"].all_series()]
+        monitor.close()
+        captured.points()
+        waiting = [bound.waiting() for bound in series]
+        monitor.observe(np.zeros(100))
+        assert monitor.drifted == ("value",)
+        assert [bound.waiting() for bound in series] == waiting
+        assert len(series) == 3 * len(METHODS) + 2 * 7 + 1
+
+
+def test_alerts_of_a_feature_are_counted_as_long_as_one_model_has_it() -> None:
+    """They have no model of their own: closing the monitor of one does not end the other's."""
+    with capture() as captured:
+        first, second = (DriftMonitor(EVEN, model=model, window=100, patience=1) for model in ("a", "b"))
+        first.close()
+        captured.points()
+        second.observe(np.zeros(100))
+        assert [p.value for p in captured.points()["ml.drift.alerts"]] == [1]
+        second.close()
+        captured.points()
+        assert "ml.drift.alerts" not in captured.points()
 
 
 def test_starting_anew_takes_the_scores_back() -> None:

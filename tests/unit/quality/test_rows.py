@@ -86,6 +86,17 @@ def test_odd_shapes_and_kinds(data: Any, expected: RowCounts) -> None:
     assert count_rows(data) == expected
 
 
+@pytest.mark.parametrize(
+    "values", [[1.0, 2.0, 1.0], [1 + 1j, 2, 1 + 1j], [1, 2, 1], ["a", "b", "a"], np.array([1, 2, 1], "M8[D]")]
+)
+def test_what_is_masked_is_missing(values: Any) -> None:
+    """Whatever it hides, and of whatever kind."""
+    masked = np.ma.masked_array(values, [True, False, True])
+    expected = RowCounts(3, 2, 2, 0, None, 1, {"nan": 0, "all_nan": 0, "duplicated": 2})
+    assert count_rows(masked) == expected
+    assert count_rows(np.ma.masked_array(values)).nan == 0
+
+
 def test_unhashable_values() -> None:
     """Rows of lists are compared by what they show."""
     data = np.empty((3, 1), object)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from otelml import testing
-from otelml.instruments import internal, timer
+from otelml.instruments import internal, table, timer
 from otelml.quantizer import Quantizer, series
 
 RNG = np.random.default_rng(3)
@@ -87,25 +87,50 @@ def test_a_closed_quantizer_has_no_gauges() -> None:
 
 
 def test_the_latest_of_a_name_has_the_metrics() -> None:
-    """Another quantizer of the name takes the gauges over; codes of both add up. Closing the old one is nothing."""
+    """Another quantizer of the name takes the series over, and the codes add up; the old one has none any more."""
     with testing.capture() as telemetry:
-        old, new = Quantizer("fsq", levels=[8, 6, 5]), Quantizer("fsq", codebook_size=512)
+        old = Quantizer("fsq", levels=[8, 6, 5])
+        old.observe([1, 2])
+        new = Quantizer("fsq", codebook_size=512)
         old.observe([1, 2])
         new.observe([3])
         old.close()
         assert values(telemetry, "fsq") == {"codes": 3, "code.limit": 512}
+        new.observe([4])
+        new.close()
+        new.observe([5])
+        assert values(telemetry, "fsq") == {"codes": 4}
+        assert values(telemetry, "fsq") == {}
 
 
 def test_too_many_quantizers_are_not_shown() -> None:
-    """Names are bounded: further quantizers count, but have no gauges, which is counted and said."""
+    """Names are bounded: further quantizers have statistics, but no series, which is counted and said."""
     with testing.capture() as telemetry:
         made = [Quantizer(f"q{i}", codebook_size=2, min_codes=1) for i in range(series.MAX_SHOWN + 2)]
         made[-1].observe([0, 1])
         assert len(telemetry.points()["ml.quantizer.code.limit"]) == series.MAX_SHOWN
+        assert "ml.quantizer.codes" not in telemetry.points()
         assert internal.totals()["overflow", "quantizer", "quantizers"] == 2
         stats = made[-1].stats()
         assert stats is not None
         assert stats.perplexity == pytest.approx(2)
+
+
+def test_a_thousand_quantizers_one_after_the_other() -> None:
+    """The last is shown, and of the others none is left."""
+    with testing.capture() as telemetry:
+        for i in range(1000):
+            quantizer = Quantizer(f"q{i}", codebook_size=2, min_codes=1)
+            quantizer.observe([0, 1])
+            if i % 100 == 0:
+                assert values(telemetry, f"q{i}")["codes"] == 2
+            if i < 999:
+                quantizer.close()
+        assert values(telemetry, "q999")["codes"] == 2
+        codes = table.instruments["ml.quantizer.codes"]
+        assert (len(codes.series), len(codes.released)) == (1, 0)
+        assert {len(points) for name, points in telemetry.points().items() if "quantizer" in name} == {1}
+        assert not internal.totals()
 
 
 def test_a_collapse_is_said_once_an_episode() -> None:
