@@ -62,7 +62,7 @@ def test_an_exception_ends_the_program_as_it_would_without_us(program: Any) -> N
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-@pytest.mark.parametrize("unhelpful", ["refuses", "hangs", "503"], indirect=True)
+@pytest.mark.parametrize("unhelpful", ["refuses", "hangs", "trickles", "503"], indirect=True)
 def test_an_endpoint_that_does_not_answer_does_not_hold_up_the_end(
     program: Any, unhelpful: Any, protocol: str
 ) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PASSING = frozenset({429, 502, 503, 504})
 """Those that OTLP says to try again."""
 TOO_LARGE = 413
+TOO_LARGE_AS_WELL = 400, b"too large"
+"""What a collector answers from 20 MiB on: that status, and this in the body."""
 BODY_BYTES = 64 * 2**10
 """Read of an answer at most; no server of OTLP sends a tenth of that."""
 BODY_S = 5.0
@@ -59,6 +61,7 @@ class Session(requests.Session):
         except requests.ConnectionError as error:
             raise UndeliveredError(endpoint, "cannot be reached", _root_of(error), cut=True) from None
         body = _read(response)
+        self._wire.too_large = _is_too_large(response.status_code, body)
         self._check(response, endpoint)
         if response.ok:
             self._read_answer(response, body, endpoint)
@@ -69,14 +72,12 @@ class Session(requests.Session):
         status = response.status_code
         if status in PASSING:
             raise UndeliveredError(endpoint, f"answers {status}", after_s=_retry_after(response))
-        if status == TOO_LARGE:
-            self._wire.too_large = True
-        elif 300 <= status < 400:
+        if 300 <= status < 400:
             target = mask_endpoint(response.headers.get("location", "somewhere else"))
             raise UndeliveredError(
                 endpoint, "redirects, the endpoint should be what it names", target, passing=False
             )
-        elif response.ok and "html" in response.headers.get("content-type", ""):
+        if response.ok and "html" in response.headers.get("content-type", ""):
             raise UndeliveredError(endpoint, "answers with a web page, it takes no OTLP", passing=False)
 
     def _read_answer(self, response: requests.Response, body: bytes, endpoint: str) -> None:
@@ -104,6 +105,11 @@ def _read(response: requests.Response) -> bytes:
                 response.close()
                 break
     return body
+
+
+def _is_too_large(status: int, body: bytes) -> bool:
+    other, words = TOO_LARGE_AS_WELL
+    return status == TOO_LARGE or (status == other and words in body)
 
 
 def _retry_after(response: requests.Response) -> float:

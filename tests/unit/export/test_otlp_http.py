@@ -256,14 +256,17 @@ def test_whatever_else_is_in_a_good_answer_it_is_one(serve: Any, sending: Any, a
     assert (server.sizes, sender.outcome, dropped()) == ([5], (5, 0), {})
 
 
-def test_a_request_that_is_too_large_is_sent_in_halves(serve: Any, sending: Any) -> None:
+@pytest.mark.parametrize(
+    "refusal", [(413, {}, b""), (400, {}, b"\x08\x03\x12\x1chttp: request body too large")]
+)
+def test_a_request_that_is_too_large_is_sent_in_halves(serve: Any, sending: Any, refusal: Answer) -> None:
     """Down to single spans: only what is too large by itself is lost."""
-    server = serve(lambda n, _: OK if n <= 2 else (413, {}, b""))
+    server = serve(lambda n, _: OK if n <= 2 else refusal)
     sender = sending(server.endpoint)
     assert sender.send(9)
     assert sender.outcome == (9, 0)
     assert sum(n for n in server.sizes if n <= 2) == 9
-    everything_is_too_large = serve(lambda *_: (413, {}, b""))
+    everything_is_too_large = serve(lambda *_: refusal)
     sender = sending(everything_is_too_large.endpoint)
     assert not sender.send(9)
     assert (sender.outcome, dropped()) == ((0, 9), {"spans_undelivered": 9})
