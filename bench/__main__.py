@@ -8,7 +8,7 @@ import sys
 
 BENCHMARKS = (
     "hot_path", "whole_stage", "real_work", "drain_pauses", "gpu", "inference", "quantizer", "drift", "training",
-    "logging",
+    "logging", "export",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -126,7 +127,7 @@ def program(tmp_path: Path) -> Program:
 
 
 class Unhelpful:
-    """An OTLP endpoint by the way it behaves: `refuses`, `hangs`, or answers with a status."""
+    """An OTLP endpoint by the way it behaves: `refuses`, `hangs`, `trickles`, or answers with a status."""
 
     def __init__(self, behaviour: str) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -135,9 +136,24 @@ class Unhelpful:
         self.requests = 0
         if behaviour == "refuses":
             self._listener.close()
+        elif behaviour == "trickles":
+            threading.Thread(target=self._trickle, daemon=True).start()
         elif behaviour != "hangs":
             self._listener.close()
             self._serve(int(behaviour))
+
+    def _trickle(self) -> None:
+        """Answer all clients with headers that never end, a byte at a time."""
+        self._listener.settimeout(0.05)
+        with ExitStack() as stack, suppress(OSError):  # until it is closed
+            clients: list[socket.socket] = []
+            while True:
+                with suppress(TimeoutError):
+                    clients.append(stack.enter_context(self._listener.accept()[0]))
+                    clients[-1].sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                for client in clients:
+                    with suppress(OSError):
+                        client.sendall(b"x")
 
     def _serve(self, status: int) -> None:
         unhelpful = self

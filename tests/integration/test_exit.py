@@ -62,7 +62,7 @@ def test_an_exception_ends_the_program_as_it_would_without_us(program: Any) -> N
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-@pytest.mark.parametrize("unhelpful", ["refuses", "hangs", "503"], indirect=True)
+@pytest.mark.parametrize("unhelpful", ["refuses", "hangs", "trickles", "503"], indirect=True)
 def test_an_endpoint_that_does_not_answer_does_not_hold_up_the_end(
     program: Any, unhelpful: Any, protocol: str
 ) -> None:
@@ -81,6 +81,30 @@ def test_an_endpoint_that_does_not_answer_does_not_hold_up_the_end(
     said = [line for line in stderr.splitlines() if "not delivered" in line]
     assert said == [
         "otelml: not delivered when the program ended: 100 spans (otlp), 100 log records (otlp), metrics (otlp)"
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("unhelpful", ["refuses", "503"], indirect=True)
+def test_an_endpoint_that_is_known_to_be_down_is_not_waited_for(
+    program: Any, unhelpful: Any, protocol: str
+) -> None:
+    """The deadline is ten minutes away, but no further attempt would change anything; all is counted."""
+    process = program.start(
+        SOME_TELEMETRY
+        + """
+    work(3000)
+    time.sleep(0.5)  # some of it is in the middle of being tried again, or is not: the end is the same
+    atexit.register(print, "ready", flush=True)
+    """,
+        OTEL_EXPORTER_OTLP_ENDPOINT=unhelpful.endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+        OTELML_EXIT_TIMEOUT="600",
+    )
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [line for line in stderr.splitlines() if "not delivered" in line] == [
+        "otelml: not delivered when the program ended: 3000 spans (otlp), 3000 log records (otlp), metrics (otlp)"
     ]
 
 

@@ -151,7 +151,7 @@ def test_the_program_runs_at_full_speed_whatever_the_endpoint_does(program: Any,
     assert len(stderr.splitlines()) <= 5, stderr
 
 
-@pytest.mark.parametrize("unhelpful", ["hangs"], indirect=True)
+@pytest.mark.parametrize("unhelpful", ["hangs", "trickles"], indirect=True)
 def test_what_a_hanging_endpoint_costs_in_records_is_counted(program: Any, unhelpful: Any) -> None:
     """The queue is bounded; what finds no room is counted to the last record."""
     done = program.run(

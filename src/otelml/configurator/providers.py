@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,9 +20,11 @@ from otelml.configurator.environment import standard_environment
 from otelml.configurator.pipeline import Pipeline
 from otelml.export.delivery import log_queue, span_queue
 from otelml.export.files import FileSet
+from otelml.export.otlp import with_wire
 from otelml.export.periodic import PeriodicReader
 from otelml.export.prometheus import PrometheusEndpoint
 from otelml.export.run_spans import RunSpans
+from otelml.export.wire import LIMIT_S
 from otelml.instruments import internal
 from otelml.resource import launch
 from otelml.settings import Problem, Settings, components
@@ -143,7 +146,9 @@ class Builder:
             return made()
         is_set = self._settings.source("metric_interval_s") != "default"
         interval_s = self._settings.metric_interval_s if is_set else _STANDARD_INTERVAL_S
-        return self._create_periodic(self._factory(made), name, interval_s)
+        # What a cumulative export misses is in the next one; a delta that is given up is missing for good.
+        limit_s = LIMIT_S if self._settings.temporality in (None, "cumulative") else math.inf
+        return self._create_periodic(self._factory(made, limit_s), name, interval_s)
 
     def _create_periodic(
         self, make_exporter: Callable[[], Any], destination: str, interval_s: float
@@ -185,11 +190,13 @@ class Builder:
             f"opentelemetry_{signal}_exporter", entry_point_name(self._settings, signal, name)
         )
 
-    def _factory(self, exporter_class: Callable[[], Any]) -> Callable[[], Any]:
+    def _factory(self, exporter_class: Callable[[], Any], limit_s: float = LIMIT_S) -> Callable[[], Any]:
+        make = with_wire(exporter_class, limit_s)
+
         def make_exporter() -> Any:
             # A forked child makes its exporter anew, long after the block around the build has ended.
             with standard_environment(self._settings):
-                return exporter_class()
+                return make()
 
         return make_exporter
 

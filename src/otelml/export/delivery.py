@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from otelml.export.wire import wire_of
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -95,14 +96,15 @@ class Ledger:
             self.waiting -= n
             self.in_flight += n
 
-    def settle(self, n: int, *, lost: int) -> None:
-        """The exporter is done with `n` items, `lost` of which it could not deliver."""
+    def settle(self, n: int, *, lost: int = 0, rejected: int = 0) -> None:
+        """The exporter is done with `n` items: `lost` could not be delivered, `rejected` the server did not take."""
         with self._lock:
             self.in_flight -= n
-            self.delivered += n - lost
-            self.lost += lost
-        if lost:
-            internal.count("dropped", self.component, f"{self.items}_undelivered", lost)
+            self.delivered += n - lost - rejected
+            self.lost += lost + rejected
+        for why, missing in (("undelivered", lost), ("rejected", rejected)):
+            if missing:
+                internal.count("dropped", self.component, f"{self.items}_{why}", missing)
 
 
 class _Handover:
@@ -112,23 +114,39 @@ class _Handover:
         self._make_exporter = make_exporter
         self._ledger = ledger
         self._success = success
-        self._exporter = make_exporter()
-
-    def export(self, batch: Sequence[Any]) -> Any:
-        ledger, n, result = self._ledger, len(batch), None
-        ledger.hand_over(n)
-        try:
-            with internal.guard(ledger.component):
-                result = self._exporter.export(batch)
-        finally:
-            # Only our own files know that they kept a part.
-            lost = 0 if result is self._success else getattr(self._exporter, "lost", 0) or n
-            ledger.settle(n, lost=lost)
-        return result
+        self.renew()
 
     def renew(self) -> None:
         """Another exporter, in a forked child: the old one's locks may be held, its connections are the parent's."""
         self._exporter = self._make_exporter()
+        self.wire = wire_of(self._exporter)
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        """Pass `batch` on, in halves where the server finds it too large; what is too large alone is lost alone."""
+        self._ledger.hand_over(len(batch))
+        parts, result = [batch], self._success
+        while parts:
+            part = parts.pop()
+            answer, middle = self._send(part), len(part) // 2
+            if answer is not self._success and self.wire.too_large and middle:
+                parts += part[middle:], part[:middle]
+                continue
+            self._settle(len(part), answer)
+            result = result if answer is self._success else answer
+        return result
+
+    def _send(self, part: Sequence[Any]) -> Any:
+        self.wire.forget()
+        with internal.guard(self._ledger.component):
+            return self._exporter.export(part)
+        return None
+
+    def _settle(self, n: int, answer: object) -> None:
+        if answer is self._success:
+            self._ledger.settle(n, rejected=min(n, self.wire.rejected))
+        else:
+            # Only our own files know that they kept a part.
+            self._ledger.settle(n, lost=getattr(self._exporter, "lost", 0) or n)
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -162,13 +180,19 @@ class _Counted:
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Hand everything to the exporter now; False when it could not deliver all of it."""
         lost_before = self.ledger.lost
+        self._handover.wire.hurry()
         done: bool = super().force_flush(timeout_millis)  # type: ignore[misc]
         return done and self.ledger.lost == lost_before
 
     def shutdown(self) -> None:
         """Deliver what waits and end; later items are let go without the SDK's message for each."""
         self.open = False
+        self.last_call()
         super().shutdown()  # type: ignore[misc]
+
+    def last_call(self) -> None:
+        """`lifecycle` calls this when the process ends: what an endpoint does not take now is lost."""
+        self._handover.wire.last_call()
 
     def after_fork_in_child(self, *, silent: bool) -> None:
         """`lifecycle` calls this; the SDK has emptied the queue and restarted the thread by then."""

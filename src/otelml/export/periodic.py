@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
 
+from otelml.export.wire import wire_of
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -71,7 +73,10 @@ class PeriodicReader(PeriodicExportingMetricReader):
             self._thread.start()
 
     def _run(self, stopping: threading.Event) -> None:
-        while not stopping.wait(self._interval_s):
+        due_s = monotonic() + self._interval_s
+        # Where an export was held up for longer than that, the next one follows at once.
+        while not stopping.wait(max(0.0, due_s - monotonic())):
+            due_s = monotonic() + self._interval_s
             with internal.guard(f"export.{self.destination}"):
                 self.collect(timeout_millis=self._timeout_s * 1000)
 
@@ -88,8 +93,13 @@ class PeriodicReader(PeriodicExportingMetricReader):
         # Waiting for an export that hangs ends; the exporter's own limit bounds the export itself.
         if not self._exporting.acquire(timeout=max(0.0, timeout_millis / 1000)):
             return False
+        wire = wire_of(self._target)
         try:
             result = self._target.export(metrics_data, timeout_millis=timeout_millis)
+            if result is MetricExportResult.SUCCESS and wire.rejected:
+                internal.count(
+                    "dropped", f"export.{self.destination}", "metric_points_rejected", wire.rejected
+                )
         finally:
             self._exporting.release()
         return result is MetricExportResult.SUCCESS
@@ -98,14 +108,20 @@ class PeriodicReader(PeriodicExportingMetricReader):
         """Collect and export now; False when that was not delivered."""
         if not self._open:
             return True
+        wire_of(self._target).hurry()
         self.collect(timeout_millis=timeout_millis)
         return self.delivered
+
+    def last_call(self) -> None:
+        """`lifecycle` calls this when the process ends: what an endpoint does not take now is lost."""
+        wire_of(self._target).last_call()
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         """Collect and export a last time, and end. Later calls do nothing."""
         if not self._open:
             return
         self._stopping.set()
+        self.last_call()
         if self._thread is not None:
             self._thread.join(timeout_millis / 1000)
         try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 
+from otelml.export.wire import UndeliveredError
+
 LOGGERS = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
@@ -29,7 +31,7 @@ class SayOnce(logging.Filter):
         """Whether `record` may be seen."""
         if logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
             return True
-        if record.levelno < logging.ERROR or record.name in self._said:
+        if record.levelno < logging.ERROR or record.name in self._said or _is_told(record):
             return False
         self._said.add(record.name)
         return True
@@ -37,6 +39,11 @@ class SayOnce(logging.Filter):
     def forget(self) -> None:
         """Let the first error of each logger through again."""
         self._said.clear()
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether it is about what the wire has told already, for all signals together."""
+    return isinstance(record.args, tuple) and any(isinstance(arg, UndeliveredError) for arg in record.args)
 
 
 _filter = SayOnce()

@@ -118,8 +118,15 @@ class _Lifecycle:
 
     def _drain(self) -> None:
         if self.ending is not None:
+            self._last_call()
             context.end_all(self.ending)  # what is open, a run say, is ended, and that is telemetry too
         drain.drain_now()
+
+    def _last_call(self) -> None:
+        """Nobody waits for an endpoint to come back while the process ends."""
+        for part in (*self.pipeline.exporters, *self.pipeline.readers):
+            if hasattr(part, "last_call"):
+                part.last_call()
 
     def note_killed(self) -> None:
         """A signal ends the process after the next flush."""

@@ -104,7 +104,7 @@ _OTLP_ROWS: tuple[tuple[str, Parser, bool, str], ...] = (
     ("endpoint", parsers.endpoint, False, "where {what} go over OTLP; over HTTP {path}"),
     ("protocol", parsers.choice("http/protobuf", "grpc"), False, "how; http/protobuf when unset"),
     ("headers", parsers.pairs, True, "headers of each request"),
-    ("timeout", parsers.number(0, unit="seconds"), False, "limit for one export; 10 s when unset"),
+    ("timeout", parsers.number(0, unit="seconds"), False, "limit for one attempt to export; 10 s when unset"),
     ("compression", parsers.choice("none", "gzip", "deflate"), False, "compression of the requests"),
     ("certificate", parsers.path, False, "file with the certificates to trust"),
     ("client_key", parsers.path, True, "file with the client's private key"),

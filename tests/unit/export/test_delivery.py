@@ -13,8 +13,11 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, LogRecordE
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from serverkit import PATIENCE_S, wait_until
 
+from otelml.export import wire
 from otelml.export.delivery import SpanQueue, log_queue, span_queue
+from otelml.export.wire import UndeliveredError, Wire
 from otelml.instruments import internal
 
 
@@ -209,4 +212,60 @@ def test_log_records_are_accounted_for_like_spans() -> None:
     queue.after_fork_in_child(silent=True)
     provider.get_logger("x").emit(LogRecord(body="message"))
     assert queue.ledger.undelivered == 0
+    provider.shutdown()
+
+
+class Wired(Answering):
+    """An exporter over a wire that nobody answers on, until `answer` does."""
+
+    def __init__(self, limit_s: float = 1e9) -> None:
+        self.wire = Wire(limit_s)
+        self.attempts = 0
+        self.works = False
+        super().__init__(self._answer)
+
+    def _answer(self) -> SpanExportResult:
+        try:
+            self.wire.send(self._attempt)
+        except UndeliveredError:
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def _attempt(self) -> None:
+        self.attempts += 1
+        if not self.works:
+            raise UndeliveredError("http://c:4318", "answers 503")
+
+
+@pytest.fixture
+def wired(monkeypatch: pytest.MonkeyPatch) -> Wired:
+    """One whose pauses are longer than any test."""
+    monkeypatch.setattr(wire, "FIRST_PAUSE_S", 10 * PATIENCE_S)
+    return Wired()
+
+
+def test_a_flush_tries_at_once_what_waits(wired: Wired) -> None:
+    """The endpoint is back, and somebody waits: no pause is waited out, and nothing is lost."""
+    queue = span_queue(lambda: wired, destination="otlp", schedule_delay_s=0.001)
+    provider = provider_of(queue)
+    record_spans(provider, 3)
+    wait_until(lambda: wired.attempts == 1)
+    wired.works = True
+    assert provider.force_flush()
+    assert (queue.ledger.delivered, queue.ledger.undelivered) == (3, 0)
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("end", [SpanQueue.last_call, SpanQueue.shutdown])
+def test_at_the_end_nobody_waits_for_an_endpoint(wired: Wired, end: Callable[[SpanQueue], object]) -> None:
+    """One attempt more for what waits, one for what comes, and what is lost is counted."""
+    queue = span_queue(lambda: wired, destination="otlp", schedule_delay_s=0.001)
+    provider = provider_of(queue)
+    record_spans(provider, 3)
+    wait_until(lambda: wired.attempts == 1)
+    record_spans(provider, 2)
+    end(queue)
+    queue.force_flush()
+    wait_until(lambda: queue.ledger.lost == 5)
+    assert internal.totals() == {("dropped", "export.otlp", "spans_undelivered"): 5}
     provider.shutdown()

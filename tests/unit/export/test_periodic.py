@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,8 +16,11 @@ from opentelemetry.sdk.metrics.export import (
     MetricExportResult,
     MetricsData,
 )
+from serverkit import PATIENCE_S, wait_until
 
+from otelml.export import periodic, wire
 from otelml.export.periodic import PeriodicReader
+from otelml.export.wire import UndeliveredError, Wire
 from otelml.instruments import internal
 
 
@@ -157,6 +162,54 @@ def test_a_flush_does_not_wait_for_an_export_that_hangs() -> None:
     assert reader.force_flush(timeout_millis=10) is False
     hanging.set()
     thread.join()
+    provider.shutdown()
+
+
+def test_an_export_that_was_held_up_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By fresh values, for what was held is as old as the trouble; otherwise exports begin an interval apart."""
+    now, waits = [100.0], []
+    took_s = iter([1, 25, 2, 0])
+    monkeypatch.setattr(periodic, "monotonic", lambda: now[0])
+    reader = PeriodicReader(Factory(), interval_s=10, destination="otlp")
+    monkeypatch.setattr(reader, "collect", lambda **_: now.__setitem__(0, now[0] + next(took_s)))
+
+    class Stopping:
+        def wait(self, timeout: float) -> bool:
+            waits.append(timeout)
+            now[0] += timeout
+            return len(waits) == 5
+
+    reader._run(Stopping())  # type: ignore[arg-type]
+    assert waits == [10, 9, 0, 8, 10]
+
+
+@pytest.mark.parametrize("end", [PeriodicReader.last_call, PeriodicReader.shutdown])
+def test_at_the_end_nobody_waits_for_an_endpoint(
+    end: Callable[[PeriodicReader], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for its next attempt is given up, so that the last export has its turn."""
+    monkeypatch.setattr(wire, "FIRST_PAUSE_S", 10 * PATIENCE_S)
+    make = Factory()
+    reader = PeriodicReader(make, interval_s=0.001, destination="otlp")
+    provider, counter = counting_provider(reader)
+    line, attempts = Wire(), []
+    make.made[0].wire = line  # type: ignore[attr-defined]
+
+    def attempt() -> None:
+        attempts.append(1)
+        raise UndeliveredError("http://c:4318", "answers 503")
+
+    def export(*_: Any, **__: Any) -> MetricExportResult:
+        with suppress(UndeliveredError):
+            line.send(attempt)
+        return MetricExportResult.FAILURE
+
+    make.made[0].export = export  # type: ignore[method-assign]
+    counter.add(1)
+    reader.start()
+    wait_until(lambda: attempts)
+    end(reader)
+    assert reader.force_flush() is (end is PeriodicReader.shutdown)
     provider.shutdown()
 
 
