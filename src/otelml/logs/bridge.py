@@ -42,6 +42,11 @@ _SEVERITIES = {level: SeverityNumber(severity(level)) for level in range(logging
 _SEVERITY_TEXTS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
 _Filter = Callable[[logging.Logger, logging.LogRecord], Any]
+Listener = Callable[[logging.LogRecord, str, dict[str, Any], "str | None"], object]
+"""Takes a record with its message, its attributes (not to be changed) and its event name. Must not raise."""
+
+listeners: list[Listener] = []
+"""Who else is told of every record that is forwarded, before it is emitted."""
 
 _install_lock = threading.Lock()
 _active: Bridge | None = None
@@ -112,17 +117,24 @@ class Bridge:
         if context and _is_export(context, name):
             return
         target, floor = self._targets.get(name) or self._find_target(name)
-        if target is None or (record.levelno < floor and own_level(logger) == logging.NOTSET):
+        if record.levelno < floor and own_level(logger) == logging.NOTSET:
+            return
+        if target is None and not listeners:
             return
         may_wait = not record.args or has_plain_args(record) or _has_handler(logger, record)
         attributes, event_name = read_attributes(record)
+        message = read_message(record, may_wait=may_wait)
+        for listener in listeners:
+            listener(record, message, attributes, event_name)
+        if target is None:
+            return
         target.emit(
             LogRecord(
                 timestamp=timestamp_ns(record),
                 context=context,
                 severity_text=_SEVERITY_TEXTS.get(record.levelname, record.levelname),
                 severity_number=_SEVERITIES.get(record.levelno) or SeverityNumber(severity(record.levelno)),
-                body=read_message(record, may_wait=may_wait),
+                body=message,
                 attributes=attributes,
                 event_name=event_name,
             )
@@ -193,6 +205,11 @@ def uninstall() -> None:
 def is_installed() -> bool:
     """Whether records are being forwarded."""
     return _active is not None
+
+
+def reset() -> None:
+    """For tests: nobody listens."""
+    listeners.clear()
 
 
 def _put_hook() -> None:

@@ -23,6 +23,9 @@ EXIT_WAIT_S = 0.5
 KILLED_WAIT_S = 0.05
 """The same where a signal ends the program, which has half a second for everything."""
 
+ends_now = False
+"""Whether runs are being ended because the program ends."""
+
 _open: list[Run] = []
 _watching_exit: list[Run] = []
 _at_exit = False
@@ -56,6 +59,8 @@ def closed(run: Run) -> None:
 
 def end_open_runs(how: str) -> None:
     """End every open run of this process, the innermost first: `how` is "exit" or "killed"."""
+    global ends_now  # noqa: PLW0603 - once a process
+    ends_now = True
     killed = how == "killed"
     error = None if killed else uncaught()
     status = KILLED if killed else _exit_status or status_of(error)
@@ -97,7 +102,8 @@ def _noting_exit(status: Any = None, /) -> Any:
 
 def reset() -> None:
     """For tests: no run is open."""
-    global _exit_status  # noqa: PLW0603 - state of the process
+    global _exit_status, ends_now  # noqa: PLW0603 - state of the process
+    ends_now = False
     _open.clear()
     _watching_exit.clear()
     _leave_exit()
