@@ -31,8 +31,9 @@ MAX_LOGGERS = 4096
 MAX_POSTPONED = 16
 """Records that may wait while another one is being emitted, a thread."""
 
-# OpenTelemetry's exporters run with the first key set; `suppress_instrumentation()` in the user's code sets both.
-_SUPPRESS = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+# `suppress_instrumentation()` in the user's code sets both keys.
+EXPORTING = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+"""Key in the context that OpenTelemetry's exporters run with: nothing that is logged there is forwarded."""
 _SUPPRESS_PLAIN = "suppress_instrumentation"
 _OPENTELEMETRY = "opentelemetry"
 _TRANSPORTS = frozenset({_OPENTELEMETRY, "urllib3", "requests", "grpc", "http", "httpx", "httpcore"})
@@ -152,7 +153,7 @@ class Bridge:
 
 def _is_export(context: Context, name: str) -> bool:
     """Whether a record comes out of an export in this thread; exporting it would make the next one, for ever."""
-    if not context.get(_SUPPRESS):
+    if not context.get(EXPORTING):
         return False
     return not context.get(_SUPPRESS_PLAIN) or _family(name) in _TRANSPORTS
 

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context
 
 from otelml.export.delivery import Ledger
 from otelml.export.sentry.privacy import mask_event
 from otelml.instruments import internal
+from otelml.logs import bridge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,13 +73,15 @@ def create_ledger() -> Ledger:
 
 def create_transport_class(ledger: Ledger) -> type:
     """Sentry's HTTP transport that enters into `ledger` what becomes of each event, and sends without a word."""
-    from opentelemetry.instrumentation.utils import suppress_instrumentation
     from sentry_sdk.transport import HttpTransport
 
     class CountingTransport(HttpTransport):
         def __init__(self, options: dict[str, Any]) -> None:
             super().__init__(options)
             self._failed = False
+            # Imports a codec, as every look-up of a host name does: if the thread that sends did so while the program
+            # forks, the child's would wait for the lock of that import for ever.
+            "localhost".encode("idna")
             self._worker.start()  # at exit, when the first error may come, no thread can be started any more
 
         def capture_envelope(self, envelope: Any) -> None:
@@ -87,13 +91,12 @@ def create_transport_class(ledger: Ledger) -> type:
         def _send_envelope(self, envelope: Any) -> None:
             ledger.hand_over(1)
             self._failed, lost = False, 1
-            _sending.now = True
+            token = context.attach(context.set_value(bridge.EXPORTING, True))
             try:
-                with suppress_instrumentation():
-                    super()._send_envelope(envelope)
+                super()._send_envelope(envelope)
                 lost = int(self._failed)
             finally:
-                _sending.now = False
+                context.detach(token)
                 ledger.settle(1, lost=lost)
 
         def on_dropped_event(self, reason: str) -> None:
@@ -108,31 +111,18 @@ def create_transport_class(ledger: Ledger) -> type:
     return CountingTransport
 
 
-class _Sending(threading.local):
-    now = False
-
-
-_sending = _Sending()
-
-
 class Unheard(logging.Filter):
-    """Keeps what the HTTP library says while it sends for us from the program's console; there is `ledger` for that."""
+    """Keeps what the HTTP library says of its retries for us off the program's console: the ledger knows."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - who logs decides, not what
         """Whether the record may be seen."""
-        return not _sending.now
+        return not context.get_value(bridge.EXPORTING)
 
 
 _unheard = Unheard()
 
 
 def hush() -> None:
-    """Put the filter on the loggers, once."""
+    """Put the filter on the loggers, for good: what is being sent when reporting ends is sent to its end."""
     for name in _NOISY:
         logging.getLogger(name).addFilter(_unheard)
-
-
-def unhush() -> None:
-    """Take it off again."""
-    for name in _NOISY:
-        logging.getLogger(name).removeFilter(_unheard)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otelml.export.sentry import once, surroundings
 from otelml.export.sentry.breadcrumbs import Breadcrumbs, level_name, shorten
-from otelml.export.sentry.client import COMPONENT, create_ledger, create_transport_class, hush, unhush
+from otelml.export.sentry.client import COMPONENT, create_ledger, create_transport_class, hush
 from otelml.export.sentry.hooks import ExceptionHooks
 from otelml.export.sentry.limit import RateLimit
 from otelml.instruments import internal
@@ -97,7 +97,10 @@ class Reporter:
         self._is_in_force()
 
     def stop(self, *, close: bool = True) -> None:
-        """Report no more. Does not wait for what has not been sent."""
+        """Report no more. Does not wait for what has not been sent.
+
+        `close`: end the thread that sends; in a forked child there is none.
+        """
         import sentry_sdk
 
         self._active = False
@@ -105,11 +108,11 @@ class Reporter:
         for listeners, own in ((failures.listeners, self.report_failure), (bridge.listeners, self.hear)):
             if own in listeners:
                 listeners.remove(own)  # type: ignore[arg-type]
-        unhush()
-        if self._client is not None and sentry_sdk.get_client() is self._client:
+        client, self._client = self._client, None
+        if client is not None and sentry_sdk.get_client() is client:
             sentry_sdk.get_global_scope().set_client(None)
-        if self._client is not None and close:
-            self._client.close(timeout=0)
+        if client is not None and close:
+            client.close(timeout=0)
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
         """Send what waits; False where that took longer, or something could not be delivered."""

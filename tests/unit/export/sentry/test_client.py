@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sentry_sdk
 from sentrykit import DSN, RESOURCE, SentryCapture
+from serverkit import wait_until
 
 from otelml.export import sentry
 from otelml.export.sentry.client import create_options
@@ -108,26 +109,25 @@ def test_the_console_does_not_hear_of_it(
 @pytest.mark.parametrize("silent", [True, False])
 def test_a_forked_child_starts_from_zero(*, silent: bool) -> None:
     """What waits is sent by the parent, once; a child that exports sends its own, a silent one nothing."""
-    with SentryCapture() as server:
-        server.hangs = True
+    with SentryCapture(hangs=True) as server:
         reporter = reporter_to(server.dsn)
         log.error("of the parent")
+        wait_until(lambda: server.received)
+        server.hangs = False
         child = os.fork()
         if child == 0:
-            status = 1
+            delivered = -1
             try:
                 reporter.after_fork_in_child(silent=silent)
-                server.hangs = False  # in this process; the server is the parent's
                 log.error("of the child")
-                sentry_sdk.capture_message("by hand")
-                reporter.force_flush(50)
-                status = reporter.ledger.undelivered
+                assert reporter.force_flush(60_000)
+                delivered = reporter.ledger.delivered
             finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] >> 8 == (0 if silent else 2)
+                os._exit(delivered + 1)
+        assert os.waitpid(child, 0)[1] >> 8 == (1 if silent else 2)
+        assert reporter.ledger.undelivered == 1
         reporter.stop()
-    # One request each: that of a child that exports hangs with its first event, as the parent's does.
-    assert len(server.received) == (1 if silent else 2)
+    assert server.titles == (["of the parent"] if silent else ["of the parent", "of the child"])
 
 
 def test_without_a_dsn_there_is_nothing() -> None:
