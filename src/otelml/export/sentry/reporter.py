@@ -34,6 +34,7 @@ MAX_VALUES = 100
 MAX_TEXT = 8192
 """Of `extra`: values, and characters of each."""
 
+_STAGE_ERROR = "ml.stage_error"
 _KNOWN = "otelml"
 """Key in Sentry's hint, under which an event of ours has its `_Known`."""
 
@@ -187,6 +188,8 @@ class Reporter:
     def _report_record(
         self, record: logging.LogRecord, message: str, attributes: Mapping[str, Any], event_name: str | None
     ) -> None:
+        if event_name == _STAGE_ERROR and sys.exc_info()[1] is not None:
+            return  # the stage has told of it
         event = {
             "level": level_name(record.levelno),
             "logger": str(record.name),

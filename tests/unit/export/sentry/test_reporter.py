@@ -154,7 +154,7 @@ def test_levels(sentry: Sentry) -> None:
 )
 def test_ways_to_go_on_are_no_issues(sentry: Sentry, error: BaseException) -> None:
     """Not from a stage, an inference, a run, a log record or the end of a thread."""
-    with pytest.raises(type(error)), otelml.run("x"), otelml.inference("m"), otelml.stage("s"):
+    with pytest.raises(type(error)), otelml.run("x"), otelml.inference("m"), otelml.stage("s", log=True):
         raise error
     log.error("stopped", exc_info=error)
     sentry.reporter.report_uncaught(error, "excepthook")
@@ -260,6 +260,13 @@ def test_what_is_logged_first_has_the_message_too(sentry: Sentry) -> None:
     assert sentry.titles == ["BadBatch: bad batch"]
     assert sentry.event["logentry"] == {"message": "batch %d is bad", "formatted": "batch 7 is bad"}
     assert sentry.event["exception"]["values"][0]["mechanism"] == {"type": "logging", "handled": True}
+
+
+def test_a_stage_error_that_no_stage_has_told_of_is_an_issue(sentry: Sentry) -> None:
+    """The event alone, as programs of their own kind write it."""
+    said = {"error_type": "BadBatch", "error_message": "bad batch"}
+    events.stage_error(stage="encode", elapsed_ms=3.0, message="Failed encode", **said)
+    assert sentry.titles == ["Failed encode"]
 
 
 def test_equal_failures_are_not_the_same(sentry: Sentry) -> None:
