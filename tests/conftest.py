@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away every OTEL_* and OTELML_* variable of the caller's shell."""
+    """Take away every OTEL_*, OTELML_* and SENTRY_* variable of the caller's shell."""
     for name in list(os.environ):
-        if name.startswith(("OTEL_", "OTELML_")):
+        if name.startswith(("OTEL_", "OTELML_", "SENTRY_")):
             monkeypatch.delenv(name)
 
 

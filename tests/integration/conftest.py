@@ -51,7 +51,7 @@ class Program:
         """Start it; its output is piped."""
         path = self.folder / "program.py"
         path.write_text(PREAMBLE + textwrap.dedent(code))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "SENTRY_"))}
         base = {
             **kept,
             "OTEL_EXPORTER_PROMETHEUS_PORT": "0",

@@ -69,12 +69,17 @@ class Capture:
         if signal not in MESSAGES:
             return 404, b""
         request, response = MESSAGES[signal]
-        message = request.FromString(_DECODERS[headers.get("content-encoding", "")](body))
-        status = self.status
-        self.received.append(Received(path, headers, signal, message, status))
+        message = request.FromString(decompress(headers, body))
+        return self.answer(
+            Received(path, headers, signal, message, self.status)
+        ), response().SerializeToString()
+
+    def answer(self, received: Received) -> int:
+        """Keep a request, hang if that is what it does, and return its status."""
+        self.received.append(received)
         if self.hangs:
             self._closing.wait()
-        return status, response().SerializeToString()
+        return received.status
 
     def of(self, signal: str) -> list[Received]:
         """The requests of one signal, in the order in which they came."""
@@ -113,6 +118,11 @@ class Capture:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+def decompress(headers: dict[str, str], body: bytes) -> bytes:
+    """The body of a request, whatever its `content-encoding`."""
+    return _DECODERS[headers.get("content-encoding", "")](body)
 
 
 def attributes_of(holder: Any) -> dict[str, Any]:

@@ -89,8 +89,9 @@ def fetch_json(url: str, **query: Any) -> Any:
 
 
 def plain_environ(**more: str) -> dict[str, str]:
-    """The environment without any OTEL_* and OTELML_*, and with `more`: for a program or server of a test."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL")} | more
+    """The environment without OTEL_*, OTELML_* and SENTRY_*, and with `more`: for a program or server of a test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "SENTRY_"))}
+    return kept | more
 
 
 class Server:

@@ -177,6 +177,12 @@ def test_the_start_up_line_says_where_everything_goes(
         "metrics http://127.0.0.1:9464/metrics",
         "files ./telemetry/s/r/",
     ]
+    sampled = load({"SENTRY_DSN": "https://k@sentry.io/1", "SENTRY_TRACES_SAMPLE_RATE": "0.025"})
+    assert describe_destinations(sampled, decide(sampled).values(), folder, url) == [
+        "traces Sentry (2.5%)",
+        "metrics http://127.0.0.1:9464/metrics",
+        "files ./telemetry/s/r/",
+    ]
     silent = load({}, logs_exporter="none", otlp_endpoint="c:4317", otlp_protocol="grpc")
     assert describe_destinations(silent, decide(silent).values(), None, None) == [
         "logs off",

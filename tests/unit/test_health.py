@@ -16,7 +16,7 @@ import pytest
 
 from otelml import health, settings, testing
 from otelml.cli import main
-from otelml.health import machine
+from otelml.health import libraries, machine
 from otelml.health.findings import Finding
 
 if TYPE_CHECKING:
@@ -125,6 +125,25 @@ def test_an_endpoint_that_does_not(listener: int) -> None:
     assert "secret" not in json.dumps(report.as_dict())
     assert {entry["reachable"] for entry in report.telemetry["signals"].values()} == {False}
     assert health.check(reach=False, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": url}).status == "healthy"
+
+
+def test_sentry_is_looked_at_where_there_is_a_dsn(
+    listener: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where errors go, without the key, whether that can be reached, and whether sentry-sdk is there."""
+    assert health.check(reach=False, environ={}).telemetry["sentry"] is None
+    dsn = f"http://s3cret@127.0.0.1:{listener}/7"
+    found = health.check(environ={"SENTRY_DSN": dsn})
+    project = f"http://127.0.0.1:{listener}/7"
+    assert found.telemetry["sentry"] == {"project": project, "installed": True, "reachable": True}
+    assert found.status == "healthy"
+    assert "s3cret" not in json.dumps(found.as_dict())
+    monkeypatch.setenv("SENTRY_DSN", dsn)
+    monkeypatch.setattr(libraries, "is_installed", lambda _: False)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert f"errors   {project}, reachable, sentry-sdk is not installed" in printed
+    assert "pip install 'otelml[sentry]'" in printed
 
 
 def test_settings_that_cannot_be_used_are_named() -> None:

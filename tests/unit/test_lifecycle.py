@@ -58,7 +58,7 @@ class Part:
 
 def make_pipeline(**parts: Any) -> Any:
     """A pipeline of `parts`, the rest empty."""
-    empty = {"tracer_provider": None, "meter_provider": None, "logger_provider": None}
+    empty = {"tracer_provider": None, "meter_provider": None, "logger_provider": None, "reporter": None}
     return SimpleNamespace(**{**empty, "readers": [], "exporters": [], **parts})
 
 

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from sentry_sdk.consts import EndpointType
+from sentry_sdk.utils import Dsn as SentryDsn
 
 from otelml import settings
 from otelml.settings import SETTINGS, Settings, SettingsError, load, load_lenient, parsers
@@ -84,6 +86,10 @@ def test_defaults_that_others_rely_on() -> None:
         ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "k=v", "otlp_logs_headers", {"k": "v"}),
         ("OTEL_PROPAGATORS", "tracecontext,none", "propagators", ("tracecontext", "none")),
         ("OTEL_EXPORTER_PROMETHEUS_PORT", "0", "prometheus_port", 0),
+        ("SENTRY_TRACES_SAMPLE_RATE", "25%", "sentry_traces_sample_rate", 0.25),
+        ("SENTRY_ENVIRONMENT", "staging", "sentry_environment", "staging"),
+        ("SENTRY_RELEASE", "train@1.2 (a)", "sentry_release", "train@1.2 (a)"),
+        ("OTEL_TRACES_EXPORTER", "otelml_sentry", "traces_exporter", ("otelml_sentry",)),
     ],
 )  # fmt: skip
 def test_a_variable_is_read_as_a_user_would_write_it(
@@ -125,6 +131,17 @@ def test_an_empty_variable_is_an_unset_one(text: str) -> None:
         ("OTELML_NVML_REPLAY", os.pathsep),
         ("OTELML_NVML_REPLAY_STATE", "busy"),
         ("OTELML_RUN_ID", "x" * 129),
+        ("SENTRY_TRACES_SAMPLE_RATE", "10"),
+        ("SENTRY_TRACES_SAMPLE_RATE", "-0.1"),
+        ("SENTRY_TRACES_SAMPLE_RATE", "often"),
+        ("SENTRY_ENVIRONMENT", "my staging"),
+        ("SENTRY_ENVIRONMENT", "a/b"),
+        ("SENTRY_ENVIRONMENT", "None"),
+        ("SENTRY_ENVIRONMENT", "x" * 65),
+        ("SENTRY_RELEASE", ".."),
+        ("SENTRY_RELEASE", "a/b"),
+        ("SENTRY_RELEASE", "x" * 201),
+        ("OTEL_METRICS_EXPORTER", "otelml_sentry"),
         ("OTEL_SDK_DISABLED", "1"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "15s"),
         ("OTEL_EXPORTER_PROMETHEUS_PORT", "70000"),
@@ -221,6 +238,48 @@ def test_only_grpc_endpoints_do_without_a_scheme() -> None:
     assert set(problems_of(bare)) == {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sentry.io",
+        "https://sentry.io/1",
+        "https://k@sentry.io",
+        "https://k@sentry.io/project",
+        "https://k@sentry.io:port/1",
+        "ftp://k@sentry.io/1",
+        "https://k@/1",
+        "https://k@sentry.io/1?x=y",
+    ],
+)
+def test_what_is_no_dsn_is_told_without_being_shown(text: str) -> None:
+    """It may hold a key all the same."""
+    with pytest.raises(SettingsError) as caught:
+        load({"SENTRY_DSN": text})
+    (problem,) = caught.value.problems
+    assert (problem.name, problem.value) == ("SENTRY_DSN", "***")
+    assert problem.allowed == "must be a DSN such as https://0123abcd@o1.ingest.sentry.io/123"
+    assert load_lenient({"SENTRY_DSN": text}).sentry_dsn is None
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://k@o1.ingest.sentry.io/7", "https://o1.ingest.sentry.io/api/7/integration/otlp/v1/traces"),
+        ("http://k@localhost:8000/1", "http://localhost:8000/api/1/integration/otlp/v1/traces"),
+        ("https://k:old@h.org/a/b/1", "https://h.org/a/b/api/1/integration/otlp/v1/traces"),
+    ],
+)
+def test_a_dsn_says_where_traces_go(text: str, url: str) -> None:
+    """The project's OTLP path and its key, as Sentry's own SDK reads them off it; the key is not in its `repr`."""
+    dsn = load({}, sentry_dsn=text).sentry_dsn
+    assert dsn is not None
+    auth = SentryDsn(text).to_auth()
+    assert dsn.otlp_traces_url == url == auth.get_api_url(EndpointType.OTLP_TRACES).rstrip("/")
+    assert dsn.otlp_headers == {"x-sentry-auth": f"sentry sentry_key={auth.public_key}"}
+    assert str(dsn) == text
+    assert "k@" not in repr(dsn)
+
+
 def test_keywords_win_and_are_read_like_variables() -> None:
     """`configure(...)` takes Python values; durations in seconds also where the variable has milliseconds."""
     found = load(
@@ -276,6 +335,8 @@ def test_unknown_variables_of_ours_are_named_once_with_a_guess(caplog: pytest.Lo
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:s3cret@h:1/p?key=s3cret", "https://***@h:1/p?***"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "s3cret@h:4317", "***@h:4317"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4318", "http://h:4318"),
+        ("SENTRY_DSN", "https://s3cret:s3cret@o1.sentry.io:9/a/7", "https://***@o1.sentry.io:9/a/7"),
+        ("SENTRY_DSN", "https:/s3cret@sentry.io/7", "***"),
     ],
 )
 def test_secrets_are_never_shown(variable: str, text: str, shown: str) -> None:
@@ -287,7 +348,14 @@ def test_secrets_are_never_shown(variable: str, text: str, shown: str) -> None:
 def test_secrets_do_not_reach_error_messages() -> None:
     """A malformed header or endpoint is reported without what it holds."""
     with pytest.raises(SettingsError) as caught:
-        load({"OTEL_EXPORTER_OTLP_HEADERS": "s3cret", "OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://u:s3cret@h"})
+        load(
+            {
+                "OTEL_EXPORTER_OTLP_HEADERS": "s3cret",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://u:s3cret@h",
+                "SENTRY_DSN": "https://s3cret@sentry.io/project",
+            }
+        )
+    assert len(caught.value.problems) == 3
     assert "s3cret" not in str(caught.value)
 
 
@@ -301,7 +369,7 @@ def test_every_value_survives_writing_and_reading() -> None:
 def test_the_table_is_one_row_a_field_and_a_variable() -> None:
     """No variable and no field stands twice; each has a text, and is of a known kind."""
     assert len({row.env for row in SETTINGS}) == len({row.field for row in SETTINGS}) == len(SETTINGS)
-    assert all(row.doc and row.env.startswith(("OTEL_", "OTELML_")) for row in SETTINGS)
+    assert all(row.doc and row.env.startswith(("OTEL_", "OTELML_", "SENTRY_")) for row in SETTINGS)
 
 
 def test_the_signal_s_own_otlp_setting_wins_over_the_general_one() -> None:

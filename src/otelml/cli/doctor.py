@@ -84,10 +84,17 @@ def _telemetry_lines(telemetry: dict[str, Any]) -> Iterator[str]:
     if telemetry["disabled"]:
         yield "  off: OTEL_SDK_DISABLED is true"
     for signal, entry in telemetry["signals"].items():
-        reach = {True: ", reachable", False: ", cannot be reached", None: ""}[entry.get("reachable")]
         to = entry.get("endpoint") or ", ".join(entry["exporters"]) or "nowhere"
-        yield f"  {signal:<8} {to}{reach}  (decided by: {entry['decided_by']})"
+        yield f"  {signal:<8} {to}{_reach(entry)}  (decided by: {entry['decided_by']})"
+    sentry = telemetry["sentry"]
+    if sentry is not None:
+        missing = "" if sentry["installed"] else ", sentry-sdk is not installed"
+        yield f"  errors   {sentry['project']}{_reach(sentry)}{missing}"
     files = telemetry["files"]
     yield f"  files    {files['folder']}, {'writable' if files['writable'] else 'not writable'}"
     for variable, value in telemetry["settings"].items():
         yield f"  {variable}={value}"
+
+
+def _reach(entry: dict[str, Any]) -> str:
+    return {True: ", reachable", False: ", cannot be reached", None: ""}[entry.get("reachable")]

@@ -15,6 +15,7 @@ from typing import Any
 from otelml._version import __version__
 from otelml.configurator.decision import Decision, decide, otlp_endpoint, otlp_protocol
 from otelml.settings import SETTINGS, Settings, examine, find_unknown
+from otelml.settings.parsers import FILES_EXPORTER, SENTRY_EXPORTER
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +83,11 @@ def _describe_end(settings: Settings, decision: Decision, name: str) -> str:
         return f"OTLP {otlp_endpoint(settings, decision.signal)} ({otlp_protocol(settings, decision.signal)})"
     if name == "prometheus":
         return f"http://{settings.prometheus_host}:{settings.prometheus_port}/metrics"
-    return f"files under {settings.telemetry_dir}" if name == "otelml_files" else name
+    if name == SENTRY_EXPORTER and settings.sentry_dsn is not None:
+        return (
+            f"{settings.sentry_dsn.otlp_traces_url} ({settings.sentry_traces_sample_rate:.4g} of all traces)"
+        )
+    return f"files under {settings.telemetry_dir}" if name == FILES_EXPORTER else name
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

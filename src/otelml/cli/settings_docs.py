@@ -14,6 +14,7 @@ from otelml.settings import SETTINGS, Setting
 BEGIN, END = "<!-- settings: generated -->", "<!-- settings: end -->"
 _TITLES = {
     "otelml": "Our own",
+    "Sentry": "Sentry's, as this distribution reads them",
     "OpenTelemetry": "OpenTelemetry's own, as this distribution reads them",
     "OTLP": "OTLP",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from otelml.settings import SIGNALS, Settings
-from otelml.settings.parsers import FILES_EXPORTER, mask_endpoint
+from otelml.settings.parsers import FILES_EXPORTER, SENTRY_EXPORTER, mask_endpoint
 
 EMBEDDED = "embedded default"
 EMBEDDED_EXPORTERS = {
@@ -51,7 +51,12 @@ def _decide(settings: Settings, signal: str) -> Decision:
         if getattr(settings, f"otlp_{scope}endpoint"):
             env = f"OTEL_EXPORTER_OTLP_{scope.upper()}ENDPOINT"
             return Decision(signal, ("otlp",), _named_by(settings, f"otlp_{scope}endpoint", env))
-    return Decision(signal, EMBEDDED_EXPORTERS[signal], EMBEDDED)
+    sentry = (SENTRY_EXPORTER,) if signal == "traces" and _is_sampled_for_sentry(settings) else ()
+    return Decision(signal, (*EMBEDDED_EXPORTERS[signal], *sentry), EMBEDDED)
+
+
+def _is_sampled_for_sentry(settings: Settings) -> bool:
+    return settings.sentry_dsn is not None and settings.sentry_traces_sample_rate > 0
 
 
 def decide(settings: Settings) -> dict[str, Decision]:

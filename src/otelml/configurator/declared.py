@@ -10,7 +10,7 @@ from typing import Any
 
 from otelml.configurator.decision import DEFAULT_PORTS, Decision, decide, otlp_protocol
 from otelml.settings import SETTINGS, Settings
-from otelml.settings.parsers import FILES_EXPORTER, mask_endpoint, ratio, write_value
+from otelml.settings.parsers import FILES_EXPORTER, SENTRY_EXPORTER, mask_endpoint, ratio, write_value
 
 _FILE_FORMAT = "1.0"
 _STANDARD_INTERVAL_S = 60.0
@@ -98,7 +98,9 @@ class Declaration:
 
     def _distribution(self) -> dict[str, Any] | None:
         mine = {
-            row.field: _literal(row.parse.write(getattr(self._settings, row.field)))
+            row.field: f"${{{row.env}}}"
+            if row.secret
+            else _literal(row.parse.write(getattr(self._settings, row.field)))
             for row in SETTINGS
             if not row.is_standard
             and row.field not in _PER_RUN
@@ -115,9 +117,15 @@ class Declaration:
             )
             return None
         settings = self._settings
+        if SENTRY_EXPORTER in decision.exporters:
+            self._note(
+                "Traces to Sentry have no equivalent: errors go there, traces only where the file says."
+            )
         return _without_none(
             processors=[
-                self._batch("bsp", self._exporter(decision.signal, name)) for name in decision.exporters
+                self._batch("bsp", self._exporter(decision.signal, name))
+                for name in decision.exporters
+                if name != SENTRY_EXPORTER
             ],
             limits=self._limits("tracer_provider"),
             sampler=self._sampler(),
@@ -279,7 +287,9 @@ class Declaration:
 
     def _note_rest(self) -> None:
         if any(row.secret and getattr(self._settings, row.field) for row in SETTINGS):
-            self._note("Values of headers are not written here: set the variables that this file refers to.")
+            self._note(
+                "Values of headers and DSNs are not written here: set the variables that this file refers to."
+            )
         for row in SETTINGS:
             if row.field in _ENVIRONMENT_ONLY and self._settings.source(row.field) != "default":
                 self._note(f"{row.env} has no equivalent, and works as a variable beside the file.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from otelml.configurator.decision import Decision, otlp_endpoint, otlp_protocol
 from otelml.settings import SIGNALS, Settings
-from otelml.settings.parsers import FILES_EXPORTER
+from otelml.settings.parsers import FILES_EXPORTER, SENTRY_EXPORTER
 
 
 def _show_folder(folder: Path | None) -> str:
@@ -28,7 +28,7 @@ def _show_exporter(settings: Settings, signal: str, name: str, folder: Path | No
     if name == "otlp":
         protocol = " (grpc)" if otlp_protocol(settings, signal) == "grpc" else ""
         return f"OTLP {otlp_endpoint(settings, signal)}{protocol}"
-    return name
+    return f"Sentry ({100 * settings.sentry_traces_sample_rate:.3g}%)" if name == SENTRY_EXPORTER else name
 
 
 def describe_destinations(

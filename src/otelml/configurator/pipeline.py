@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.trace import TracerProvider
 
+    from otelml.export.sentry.reporter import Reporter
+
 
 @dataclass(slots=True)
 class Pipeline:
@@ -25,6 +27,7 @@ class Pipeline:
     logger_provider: LoggerProvider | None = None
     readers: list[Any] = field(default_factory=list)
     exporters: list[Any] = field(default_factory=list)
+    reporter: Reporter | None = None
     description: list[str] = field(default_factory=list)
 
     def force_flush(self, timeout_s: float) -> bool:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider, sampling
 
 from otelml.configurator.decision import EMBEDDED_EXPORTERS, Decision, entry_point_name
-from otelml.configurator.environment import standard_environment
+from otelml.configurator.environment import changed_environment, standard_environment
 from otelml.configurator.pipeline import Pipeline
 from otelml.export.delivery import log_queue, span_queue
 from otelml.export.files import FileSet
@@ -24,11 +24,12 @@ from otelml.export.otlp import with_wire
 from otelml.export.periodic import PeriodicReader
 from otelml.export.prometheus import PrometheusEndpoint
 from otelml.export.run_spans import RunSpans
+from otelml.export.sentry.traces import create_span_exporter
 from otelml.export.wire import LIMIT_S
 from otelml.instruments import internal
 from otelml.resource import launch
 from otelml.settings import Problem, Settings, components
-from otelml.settings.parsers import FILES_EXPORTER, ratio
+from otelml.settings.parsers import FILES_EXPORTER, SENTRY_EXPORTER, ratio
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -44,6 +45,11 @@ _PLAIN_SAMPLERS = {
     "parentbased_always_on": lambda: sampling.ParentBased(sampling.ALWAYS_ON),
     "parentbased_always_off": lambda: sampling.ParentBased(sampling.ALWAYS_OFF),
 }
+
+
+def _without_otlp(environ: Iterable[str]) -> dict[str, None]:
+    """What is said of the collector, its headers above all, is not for Sentry."""
+    return dict.fromkeys(name for name in environ if "EXPORTER_OTLP_" in name)
 
 
 def create_sampler(settings: Settings) -> sampling.Sampler:
@@ -165,6 +171,7 @@ class Builder:
         return span_queue(
             make_exporter,
             destination=destination,
+            share=self._settings.sentry_traces_sample_rate if name == SENTRY_EXPORTER else 1.0,
             max_queue_size=self._settings.bsp_max_queue_size,
             max_export_batch_size=self._settings.bsp_max_export_batch_size,
             schedule_delay_s=self._settings.bsp_schedule_delay_s,
@@ -183,7 +190,20 @@ class Builder:
     def _queue_end(self, signal: str, name: str, file_exporter: str) -> tuple[Callable[[], Any], str]:
         if name == FILES_EXPORTER:
             return getattr(self._file_set(), file_exporter), "files"
+        if name == SENTRY_EXPORTER:
+            return self._sentry_exporter(), "sentry"
         return self._factory(self._load_exporter(signal, name)), name
+
+    def _sentry_exporter(self) -> Callable[[], Any]:
+        dsn = self._settings.sentry_dsn
+        if dsn is None:
+            raise LookupError("there is no SENTRY_DSN that says where Sentry is")
+
+        def make_exporter() -> Any:
+            with changed_environment(_without_otlp(os.environ)):
+                return create_span_exporter(dsn)
+
+        return make_exporter
 
     def _load_exporter(self, signal: str, name: str) -> Any:
         return components.load(

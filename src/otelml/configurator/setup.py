@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs, metrics, trace
+from opentelemetry._logs import NoOpLoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otelml import lifecycle
@@ -16,6 +17,7 @@ from otelml.configurator.description import describe_destinations, describe_reso
 from otelml.configurator.pipeline import Pipeline
 from otelml.configurator.present import Present, find_present, is_logging_bridged
 from otelml.configurator.providers import Builder
+from otelml.export import sentry
 from otelml.export.prometheus import PrometheusEndpoint
 from otelml.instruments import drain, internal
 from otelml.logs import bridge
@@ -35,6 +37,7 @@ def set_up_from_file(model: OpenTelemetryConfiguration, settings: Settings) -> P
     """
     present = find_present()
     pipeline = declarative.build(model, settings, present)
+    _report_errors(pipeline, settings, _resource_of(pipeline))
     _join(pipeline, present, bridge_logs=pipeline.logger_provider is not None)
     lifecycle.start(pipeline, settings)
     _say_present(present)
@@ -62,11 +65,16 @@ def set_up(
     _set_propagators(settings)
     _pass_to_workers(settings, resource.attributes)
     bridge_logs = any(decision.signal == "logs" and decision.exporters for decision in decisions)
+    _report_errors(pipeline, settings, resource.attributes)
     _join(pipeline, present, bridge_logs=bridge_logs)
     lifecycle.start(pipeline, settings)
     if not after_file:
         _say_present(present)
-    pipeline.description = _describe(settings, decisions, builder, resource.attributes)
+    pipeline.description = [
+        *_describe(settings, decisions, builder),
+        *pipeline.description,
+        describe_resource(resource.attributes),
+    ]
     _announce(settings, pipeline.description)
     return pipeline
 
@@ -76,6 +84,8 @@ def take_down(pipeline: Pipeline, timeout_s: float) -> None:
     pipeline.force_flush(timeout_s)
     lifecycle.stop()
     bridge.uninstall()
+    if pipeline.reporter is not None:
+        pipeline.reporter.stop()
     pipeline.shutdown(timeout_s)
     drain.detach()
 
@@ -132,6 +142,8 @@ def _join(pipeline: Pipeline, present: Present, *, bridge_logs: bool) -> None:
     logger_provider = pipeline.logger_provider or present.logs
     if logger_provider is not None and (bridge_logs or present.logs) and not is_logging_bridged():
         bridge.install(logger_provider)
+    elif pipeline.reporter is not None:
+        bridge.install(NoOpLoggerProvider())  # it listens all the same
 
 
 def _say_present(present: Present) -> None:
@@ -149,15 +161,25 @@ def _say_present(present: Present) -> None:
             )
 
 
-def _describe(
-    settings: Settings, decisions: Iterable[Decision], builder: Builder, attributes: Mapping[str, Any]
-) -> list[str]:
+def _report_errors(pipeline: Pipeline, settings: Settings, resource: Mapping[str, Any]) -> None:
+    pipeline.reporter = sentry.start(settings, resource)
+    if pipeline.reporter is not None:
+        # Beside the queues, for what forks and exits ask of these.
+        pipeline.exporters.append(pipeline.reporter)
+        pipeline.description.append(pipeline.reporter.description)
+
+
+def _resource_of(pipeline: Pipeline) -> Mapping[str, Any]:
+    """What the file says of the process, as far as one of its providers tells."""
+    providers = (pipeline.tracer_provider, pipeline.logger_provider)
+    found = next((provider.resource for provider in providers if provider is not None), None)
+    return {} if found is None else found.attributes
+
+
+def _describe(settings: Settings, decisions: Iterable[Decision], builder: Builder) -> list[str]:
     urls = [reader.url for reader in builder.pipeline.readers if isinstance(reader, PrometheusEndpoint)]
     url = urls[0] if urls else None
-    return [
-        *describe_destinations(settings, decisions, builder.folder, url),
-        describe_resource(attributes),
-    ]
+    return describe_destinations(settings, decisions, builder.folder, url)
 
 
 def _announce(settings: Settings, description: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from otelml.export.wire import wire_of
 from otelml.instruments import internal
@@ -34,15 +35,19 @@ def span_queue(
     max_queue_size: int = QUEUE_SIZE,
     max_export_batch_size: int = BATCH_SIZE,
     schedule_delay_s: float = 5.0,
+    share: float = 1.0,
 ) -> SpanQueue:
     """A batch span processor over `make_exporter()`; `destination` names it in counts and messages ("files", "otlp").
 
     `make_exporter` is called now, and again in every forked child that exports. The result goes into
-    `TracerProvider.add_span_processor` and into `Pipeline.exporters`.
+    `TracerProvider.add_span_processor` and into `Pipeline.exporters`. Of all traces, `share` (0 to 1) are taken, whole
+    ones: which is told from the trace id alone, so that every process of a trace takes it or none does.
     """
     ledger = Ledger("spans", destination, max_queue_size)
     handover = _SpanHandover(make_exporter, ledger, SpanExportResult.SUCCESS)
-    return SpanQueue(handover, ledger, max_export_batch_size, schedule_delay_s)
+    queue = SpanQueue(handover, ledger, max_export_batch_size, schedule_delay_s)
+    queue.bound = TraceIdRatioBased.get_bound_for_rate(share)
+    return queue
 
 
 def log_queue(
@@ -62,9 +67,9 @@ def log_queue(
 class Ledger:
     """What became of the items of one queue: waiting, delivered, or lost. Thread-safe, one short lock an item."""
 
-    def __init__(self, items: str, destination: str, capacity: int) -> None:
+    def __init__(self, items: str, destination: str, capacity: int, component: str = "") -> None:
         self.items = items
-        self.component = f"export.{destination}"
+        self.component = component or f"export.{destination}"
         self.destination = destination
         self.capacity = capacity
         self.renew()
@@ -205,11 +210,15 @@ class _Counted:
 class SpanQueue(_Counted, BatchSpanProcessor):
     """A batch span processor that admits, counts, falls silent, and renews its exporter after a fork."""
 
+    bound: int
+    """Trace ids whose lower 64 bits are below it are taken: OpenTelemetry's own rule for a ratio."""
+
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a sampled span, if there is room."""
-        if not self.open or span.context is None or not span.context.trace_flags.sampled:
+        """Queue a sampled span of a trace that is taken, if there is room."""
+        context = span.context
+        if not self.open or context is None or not context.trace_flags.sampled:
             return
-        if self.ledger.admit():
+        if context.trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self.bound and self.ledger.admit():
             super().on_end(span)
 
 

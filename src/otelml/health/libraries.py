@@ -44,7 +44,7 @@ def survey() -> dict[str, Any]:
 def _look_at(module: str, distributions: tuple[str, ...]) -> dict[str, Any]:
     version = next(filter(None, map(_version, distributions)), None)
     return {
-        "installed": version is not None or _can_be_found(module),
+        "installed": version is not None or is_installed(module),
         "version": version,
         "loaded": module in sys.modules,
     }
@@ -58,7 +58,8 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _can_be_found(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether `module` could be imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 from otelml import settings
 from otelml.configurator.decision import (
     DEFAULT_PORTS,
+    DEFAULT_PROTOCOL,
     decide,
     find_port_mistake,
     otlp_endpoint,
     otlp_protocol,
 )
+from otelml.health import libraries
 from otelml.health.findings import Finding
 from otelml.settings import Settings
 from otelml.settings.parsers import FILES_EXPORTER
@@ -25,7 +27,7 @@ from otelml.settings.parsers import FILES_EXPORTER
 def survey(
     findings: list[Finding], found: Settings, environ: Mapping[str, str], *, timeout_s: float
 ) -> dict[str, Any]:
-    """`settings`, `signals` (exporters and whether they can be reached), `files`, `providers`."""
+    """`settings`, `signals` and `sentry` (where to, and whether that can be reached), `files`, `providers`."""
     _, problems = settings.examine(environ)
     unknown = settings.find_unknown(environ)
     findings += [Finding(str(problem)) for problem in problems]
@@ -40,6 +42,7 @@ def survey(
         "problems": [str(problem) for problem in problems],
         "unknown": unknown,
         "signals": {} if found.sdk_disabled else _survey_signals(findings, found, timeout_s),
+        "sentry": None if found.sdk_disabled else _survey_sentry(findings, found, timeout_s),
         "files": _survey_files(findings, found),
         "providers": survey_providers(),
     }
@@ -62,6 +65,23 @@ def _survey_signals(findings: list[Finding], found: Settings, timeout_s: float) 
             entry |= {"endpoint": endpoint, "reachable": reached[endpoint]}
         signals[decision.signal] = entry
     return signals
+
+
+def _survey_sentry(findings: list[Finding], found: Settings, timeout_s: float) -> dict[str, Any] | None:
+    """The project that errors go to; None where there is no DSN."""
+    dsn = found.sentry_dsn
+    if dsn is None:
+        return None
+    installed = libraries.is_installed("sentry_sdk")
+    if not installed:
+        findings.append(
+            Finding("errors cannot be reported to Sentry without sentry-sdk: pip install 'otelml[sentry]'")
+        )
+    return {
+        "project": dsn.shown,
+        "installed": installed,
+        "reachable": _reach(findings, dsn.origin, DEFAULT_PROTOCOL, timeout_s),
+    }
 
 
 def _reach(findings: list[Finding], endpoint: str, protocol: str, timeout_s: float) -> bool | None:

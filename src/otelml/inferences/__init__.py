@@ -15,7 +15,8 @@ from otelml.inferences.models import record_evaluation, record_model_size
 from otelml.inferences.request import Inference, NoopInference
 from otelml.inferences.resources import record_resources
 from otelml.instruments import internal
-from otelml.stages import spans
+from otelml.semconv import _generated as semconv
+from otelml.stages import failures, spans
 
 __all__ = [
     "Inference",
@@ -127,6 +128,16 @@ def record_inference(
             identity.model.confidence(confidence)
         if predicted is not None:
             identity.model.predicted(predicted)
+        if isinstance(error, BaseException) and failures.listeners:
+            failures.tell(f"inference {model}", error, _identity_of(model, version, device), {}, None)
+
+
+def _identity_of(model: str, version: Any, device: Any) -> dict[str, Any]:
+    return {
+        semconv.ML_MODEL_NAME: model,
+        semconv.ML_MODEL_VERSION: version,
+        semconv.ML_DEVICE_NAME: device,
+    }
 
 
 def _error_type(error: str | BaseException | type[BaseException]) -> str:

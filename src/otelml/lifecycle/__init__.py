@@ -38,8 +38,8 @@ _current: _Lifecycle | None = None
 def start(pipeline: Any, settings: Settings) -> None:
     """Take charge of `pipeline`: start its readers, and see to fork, exit, SIGTERM and SIGINT.
 
-    Uses `pipeline.tracer_provider`, `.logger_provider` (each may be None), `.readers` and `.exporters`, and of
-    `settings`: `fork`, `exit_timeout_s`. Starting the same pipeline again does nothing; another one replaces it.
+    Uses `pipeline.tracer_provider`, `.logger_provider`, `.reporter` (each may be None), `.readers` and `.exporters`,
+    and of `settings`: `fork`, `exit_timeout_s`. Starting the same pipeline again does nothing; another one replaces it.
     Signal handlers are only installed from the main thread.
     """
     global _current  # noqa: PLW0603
@@ -142,6 +142,8 @@ class _Lifecycle:
             provider = getattr(pipeline, _PROVIDERS[name])
             if hasattr(provider, "force_flush"):
                 yield name, provider
+        if pipeline.reporter is not None:
+            yield "errors", pipeline.reporter
 
     # -- fork: the hooks below run in the thread that forks
 
@@ -205,7 +207,7 @@ class _Lifecycle:
             if ledger.undelivered:
                 items = ledger.items.replace("_", " ")
                 parts.append(f"{ledger.undelivered} {items} ({ledger.destination})")
-        known = {"traces", "logs"} if ledgers else set()
+        known = {"traces", "logs", "errors"} if ledgers else set()
         parts += [name for name in unfinished if name not in known | {"drain"}]
         if parts:
             internal.warn_once(

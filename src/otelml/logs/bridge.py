@@ -31,8 +31,9 @@ MAX_LOGGERS = 4096
 MAX_POSTPONED = 16
 """Records that may wait while another one is being emitted, a thread."""
 
-# OpenTelemetry's exporters run with the first key set; `suppress_instrumentation()` in the user's code sets both.
-_SUPPRESS = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+# `suppress_instrumentation()` in the user's code sets both keys.
+EXPORTING = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+"""Key in the context that OpenTelemetry's exporters run with: nothing that is logged there is forwarded."""
 _SUPPRESS_PLAIN = "suppress_instrumentation"
 _OPENTELEMETRY = "opentelemetry"
 _TRANSPORTS = frozenset({_OPENTELEMETRY, "urllib3", "requests", "grpc", "http", "httpx", "httpcore"})
@@ -42,6 +43,11 @@ _SEVERITIES = {level: SeverityNumber(severity(level)) for level in range(logging
 _SEVERITY_TEXTS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
 _Filter = Callable[[logging.Logger, logging.LogRecord], Any]
+Listener = Callable[[logging.LogRecord, str, dict[str, Any], "str | None"], object]
+"""Takes a record with its message, its attributes (not to be changed) and its event name. Must not raise."""
+
+listeners: list[Listener] = []
+"""Who else is told of every record that is forwarded, before it is emitted."""
 
 _install_lock = threading.Lock()
 _active: Bridge | None = None
@@ -112,17 +118,24 @@ class Bridge:
         if context and _is_export(context, name):
             return
         target, floor = self._targets.get(name) or self._find_target(name)
-        if target is None or (record.levelno < floor and own_level(logger) == logging.NOTSET):
+        if record.levelno < floor and own_level(logger) == logging.NOTSET:
+            return
+        if target is None and not listeners:
             return
         may_wait = not record.args or has_plain_args(record) or _has_handler(logger, record)
         attributes, event_name = read_attributes(record)
+        message = read_message(record, may_wait=may_wait)
+        for listener in listeners:
+            listener(record, message, attributes, event_name)
+        if target is None:
+            return
         target.emit(
             LogRecord(
                 timestamp=timestamp_ns(record),
                 context=context,
                 severity_text=_SEVERITY_TEXTS.get(record.levelname, record.levelname),
                 severity_number=_SEVERITIES.get(record.levelno) or SeverityNumber(severity(record.levelno)),
-                body=read_message(record, may_wait=may_wait),
+                body=message,
                 attributes=attributes,
                 event_name=event_name,
             )
@@ -140,7 +153,7 @@ class Bridge:
 
 def _is_export(context: Context, name: str) -> bool:
     """Whether a record comes out of an export in this thread; exporting it would make the next one, for ever."""
-    if not context.get(_SUPPRESS):
+    if not context.get(EXPORTING):
         return False
     return not context.get(_SUPPRESS_PLAIN) or _family(name) in _TRANSPORTS
 
@@ -193,6 +206,11 @@ def uninstall() -> None:
 def is_installed() -> bool:
     """Whether records are being forwarded."""
     return _active is not None
+
+
+def reset() -> None:
+    """For tests: nobody listens."""
+    listeners.clear()
 
 
 def _put_hook() -> None:

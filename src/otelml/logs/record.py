@@ -155,7 +155,7 @@ def _add_code(record: logging.LogRecord, attributes: dict[str, Any]) -> None:
 
 
 def _add_exception(record: logging.LogRecord, attributes: dict[str, Any]) -> None:
-    kind, exception, trace = _exc_info(record)
+    kind, exception, trace = read_exc_info(record)
     if kind is not None:
         attributes.setdefault(EXCEPTION_TYPE, type_name(kind))
     if exception is not None:
@@ -165,7 +165,8 @@ def _add_exception(record: logging.LogRecord, attributes: dict[str, Any]) -> Non
         attributes.setdefault(EXCEPTION_STACKTRACE, clean_text(record.exc_text))
 
 
-def _exc_info(record: logging.LogRecord) -> tuple[Any, Any, Any]:
+def read_exc_info(record: logging.LogRecord) -> tuple[Any, Any, Any]:
+    """Class, exception and traceback that it was given; three times None where it was given none."""
     given: Any = record.exc_info  # what a record made by hand carries can be anything
     if isinstance(given, BaseException):
         return type(given), given, given.__traceback__

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from otelml.settings import components
+from otelml.settings.dsn import read_dsn
 
 _SIZE_UNITS = {
     "": 1,
@@ -46,6 +47,8 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 FILES_EXPORTER = "otelml_files"
 """The embedded default's files, as a name for OTEL_<SIGNAL>_EXPORTER."""
+SENTRY_EXPORTER = "otelml_sentry"
+"""Sentry's OTLP path, as a name for OTEL_TRACES_EXPORTER."""
 
 GPU_POLICIES = ("rank", "visible", "all", "none")
 _GPU_ID = re.compile(
@@ -55,6 +58,9 @@ _GPU_ID = re.compile(
     r"|(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?",
     re.IGNORECASE,
 )
+# What Sentry takes: https://docs.sentry.io/platforms/python/configuration/releases/ and .../environments/
+_RELEASE = re.compile(r"[^\t\r\n/\\]{1,200}")
+_ENVIRONMENT_NAME = re.compile(r"[^\s/]{1,64}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -331,6 +337,18 @@ def _read_identifier(text: str) -> str:
     return text
 
 
+def _read_environment_name(text: str) -> str:
+    if not _ENVIRONMENT_NAME.fullmatch(text) or text.lower() == "none":
+        raise ValueError(text)
+    return text
+
+
+def _read_release(text: str) -> str:
+    if not _RELEASE.fullmatch(text) or text in (".", ".."):
+        raise ValueError(text)
+    return text
+
+
 def _read_path(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -360,6 +378,11 @@ gpu_devices = Parser(
 files = Parser(_read_files, "names or paths, separated by `:` (on Windows `;`)", _write_files)
 identifier = Parser(_read_identifier, "printable text of at most 128 characters")
 text = Parser(str, "text")
+dsn = Parser(read_dsn, "a DSN such as https://0123abcd@o1.ingest.sentry.io/123")
+sentry_release = Parser(_read_release, "text of at most 200 characters, without slashes, tabs and line ends")
+sentry_environment = Parser(
+    _read_environment_name, "text of at most 64 characters, without spaces and slashes, and not None"
+)
 path = Parser(_read_path, "a path")
 port = integer(0, 65535)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from otelml.settings import parsers
+from otelml.settings.dsn import Dsn, mask_dsn
 from otelml.settings.parsers import Parser, mask_endpoint
 
 SIGNALS = ("traces", "metrics", "logs")
@@ -64,6 +65,8 @@ class Setting:
 
     def show(self, text: str) -> str:
         """`text` as it may be printed: no header values, keys, or passwords in URLs."""
+        if self.parse is parsers.dsn:
+            return mask_dsn(text)
         if self.secret:
             pairs = [part.partition("=") for part in text.split(",")]
             return ",".join(f"{key.strip()}=***" for key, equals, _ in pairs if equals) or "***"
@@ -95,8 +98,13 @@ def _standard(env: str, default: Any, parse: Parser, doc: str) -> Any:
     return _row(env, default, parse, doc, group="OpenTelemetry")
 
 
+def _sentry(env: str, default: Any, parse: Parser, doc: str, *, secret: bool = False) -> Any:
+    return _row(env, default, parse, doc, secret=secret, group="Sentry")
+
+
 def _exporters(signal: str) -> Parser:
-    mine = ("otlp", "none", parsers.FILES_EXPORTER, *(("prometheus",) if signal == "metrics" else ()))
+    own = {"metrics": ("prometheus",), "traces": (parsers.SENTRY_EXPORTER,)}.get(signal, ())
+    mine = ("otlp", "none", parsers.FILES_EXPORTER, *own)
     return parsers.component(f"opentelemetry_{signal}_exporter", *mine, several=True)
 
 
@@ -228,6 +236,33 @@ class Settings(_OtlpSettings):
         None,
         parsers.choice("idle", "load"),
         "the one state of a recording to replay; all in turn when unset",
+    )
+
+    # Sentry
+    sentry_dsn: Dsn | None = _sentry(
+        "SENTRY_DSN",
+        None,
+        parsers.dsn,
+        "the project that errors become issues of; nothing goes to Sentry when unset",
+        secret=True,
+    )
+    sentry_environment: str | None = _sentry(
+        "SENTRY_ENVIRONMENT",
+        None,
+        parsers.sentry_environment,
+        "environment of issues; `deployment.environment.name` of the resource, else production, when unset",
+    )
+    sentry_release: str | None = _sentry(
+        "SENTRY_RELEASE",
+        None,
+        parsers.sentry_release,
+        "release of issues; `service.version` of the resource, else the git revision, when unset",
+    )
+    sentry_traces_sample_rate: float = _sentry(
+        "SENTRY_TRACES_SAMPLE_RATE",
+        0.1,
+        parsers.ratio,
+        "share of the traces that go to Sentry, where they go there: without an OTLP endpoint for traces",
     )
 
     # OpenTelemetry's own
@@ -435,7 +470,7 @@ class Settings(_OtlpSettings):
 
 def _settings_of(rows: tuple[Field[Any], ...]) -> tuple[Setting, ...]:
     table = [replace(row.metadata["setting"], field=row.name) for row in rows if "setting" in row.metadata]
-    order = {"otelml": 0, "OpenTelemetry": 1, "OTLP": 2}
+    order = {"otelml": 0, "Sentry": 1, "OpenTelemetry": 2, "OTLP": 3}
     return tuple(sorted(table, key=lambda setting: order[setting.group]))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from otelml.instruments import internal, timer
 from otelml.instruments.attributes import whole_number
 from otelml.semconv import _generated as semconv
-from otelml.stages import decorators, marks, spans
+from otelml.stages import decorators, failures, marks, spans
 from otelml.stages.marks import Cell, TaskMark
 
 if TYPE_CHECKING:
@@ -241,14 +241,21 @@ class Stage:
         error = None if isinstance(exc, GeneratorExit) else exc
         with internal.guard("stage"):
             self._record(elapsed_ns, error)
+            kept = None if span is None else span[0]
+            if span is None:
+                with internal.guard("stage"):
+                    kept = self._consider_late_span(start_ns, elapsed_ns, error)
             try:
+                if error is not None and failures.listeners:
+                    self._tell_failure(start_ns, error, kept)
                 self._log_end(elapsed_ns, error)
             finally:
-                if span is None:
-                    self._consider_late_span(start_ns, elapsed_ns, error)
-                else:
+                if span is not None:
                     spans.end_span(self, span, error)
                     self._state.note_slow(elapsed_ns, None)
+
+    def _tell_failure(self, start_ns: int, error: BaseException, span: Span | None) -> None:
+        failures.tell(self._span_name(), error, self._span_identity(start_ns), self.attributes, span)
 
     def _record(self, elapsed_ns: int, error: BaseException | None) -> None:
         if error is None:
@@ -258,14 +265,15 @@ class Stage:
         if self.items is not None:
             self._state.add_items(self.items)
 
-    def _consider_late_span(self, start_ns: int, elapsed_ns: int, error: BaseException | None) -> None:
-        state = self._state
+    def _consider_late_span(self, start_ns: int, elapsed_ns: int, error: BaseException | None) -> Span | None:
+        state, made = self._state, None
         late = spans.LateSpan(self, start_ns, elapsed_ns)
         reason = state.reason_to_keep(elapsed_ns, failed=error is not None)
         if reason is not None:
             state.kept += 1
-            late.make(reason, error)
+            made = late.make(reason, error)
         state.note_slow(elapsed_ns, late if reason is None and error is None else None)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are stages of the same name that are not open."""

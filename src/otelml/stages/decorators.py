@@ -167,7 +167,7 @@ class _Life:
         elif self.span is None:
             self.mark = marks.mark_refused()
         else:
-            self.span = (self.span[0], spans.attach(self.span[0]))
+            self.span = (self.span[0], spans.attach(self.span[0], self.stage._span_identity(None)))
         self.resumed_ns = _clock()
 
     def __exit__(self, *exc: object) -> None:

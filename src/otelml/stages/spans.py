@@ -12,8 +12,11 @@ from otelml import context as run_context
 from otelml._version import __version__
 from otelml.instruments.attributes import span_value, whole_number
 from otelml.semconv import _generated as semconv
+from otelml.stages import failures
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.trace import Span
 
     from otelml.stages.core import Stage
@@ -42,9 +45,9 @@ class LateSpan:
         """Make the span of what turned out to be the slowest."""
         self.make("outlier", None)
 
-    def make(self, reason: str, error: BaseException | None) -> None:
-        """Make the span: `reason` is its `ml.stage.kept`."""
-        span = _tracer().start_span(
+    def make(self, reason: str, error: BaseException | None) -> Span:
+        """Make the span, and end it: `reason` is its `ml.stage.kept`."""
+        span: Span = _tracer().start_span(
             self.name,
             context=self.context,
             start_time=self.start_wall_ns,
@@ -53,6 +56,7 @@ class LateSpan:
         if error is not None:
             set_failed(span, error)
         span.end(self.start_wall_ns + self.elapsed_ns)
+        return span
 
 
 def error_type(error: BaseException) -> str:
@@ -89,9 +93,10 @@ def _tracer() -> Any:
 
 def start_span(stage: Stage, reason: str) -> tuple[Span, Any]:
     """A span for `stage`, made current, with the token that takes that back."""
-    attributes = _span_attributes(stage._span_identity(None), _with_run(stage.attributes), reason)
+    identity = stage._span_identity(None)
+    attributes = _span_attributes(identity, _with_run(stage.attributes), reason)
     span = _tracer().start_span(stage._span_name(), attributes=attributes)
-    return span, attach(span)
+    return span, attach(span, identity)
 
 
 def end_span(stage: Stage, opened: tuple[Span, Any], error: BaseException | None) -> None:
@@ -135,11 +140,14 @@ def _with_run(attributes: dict[str, Any]) -> dict[str, Any]:
     return {**run_context.attributes(), **attributes} if run_context.opened else dict(attributes)
 
 
-def attach(span: Span) -> Any:
-    """Make `span` current; returns the token."""
+def attach(span: Span, identity: Mapping[str, Any] | None = None) -> Any:
+    """Make `span` current, `identity` being what it is the span of; returns the token."""
     from opentelemetry import context, trace
 
-    return context.attach(trace.set_span_in_context(span))
+    within = trace.set_span_in_context(span)
+    if identity is not None and failures.listeners:
+        within = failures.remember(within, identity)
+    return context.attach(within)
 
 
 def is_current(span: Span) -> bool:

@@ -19,6 +19,9 @@ EXIT_WAIT_S = 0.5
 KILLED_WAIT_S = 0.05
 """The same where a signal ends the program, which has half a second for everything."""
 
+ends_now = False
+"""Whether runs are being ended because the program ends."""
+
 _open: list[Run] = []
 _watching_exit: list[Run] = []
 _at_exit = False
@@ -51,6 +54,8 @@ def closed(run: Run) -> None:
 
 def end_open_runs(how: str) -> None:
     """End every open run of this process, the innermost first: `how` is "exit" or "killed"."""
+    global ends_now  # noqa: PLW0603 - once a process
+    ends_now = True
     killed = how == "killed"
     status, error = (KILLED, None) if killed else exits.read_end()
     for run in reversed(_open[:]):
@@ -68,6 +73,8 @@ def _renew_locks() -> None:
 
 def reset() -> None:
     """For tests: no run is open."""
+    global ends_now  # noqa: PLW0603 - state of the process
+    ends_now = False
     _open.clear()
     _watching_exit.clear()
     if _renew_locks in timer.fork_hooks:

@@ -12,6 +12,7 @@ from typing import Any
 from otelml import context, events
 from otelml.instruments import internal
 from otelml.logs.values import exception_message
+from otelml.stages import failures
 from otelml.stages.spans import error_type
 from otelml.training import ending, energy, identity
 from otelml.training.course import Course
@@ -159,9 +160,19 @@ class Run(Course):
         self._duration_s = (perf_counter_ns() - self._start_ns) / 1e9
         self.status = status
         error = None if status == COMPLETED else error
+        if status == FAILED and failures.listeners:
+            self._tell_failure(error)
         self._tell_end(status, error)
         if self._span is not None:
             self._span.end(status, error)
+
+    def _tell_failure(self, error: BaseException | None) -> None:
+        """Tell of a run that failed; where the program says so itself, what it is handling just now is the reason."""
+        if error is None and ending.ends_now:
+            return  # by `sys.exit(1)`: a way to end, of which everything has been said
+        error = error or self._exception_in_hand()
+        if self._span is not None:
+            failures.tell(f"run {self.experiment}", error, self._span.identity, {}, self._span.span)
 
     def _close_all(self, *, complete: bool, by_exception: bool) -> None:
         """What is still open or undecided is complete if the run is."""

@@ -23,14 +23,15 @@ class RunSpan:
         if name is not None:
             attributes[semconv.ML_RUN_NAME] = str(name)
         tracer = trace.get_tracer("otelml", __version__)
-        self._span: Span = tracer.start_span(f"run {experiment}", attributes=attributes)
-        self._token: Any = spans.attach(self._span)
+        self.identity: dict[str, Any] = attributes
+        self.span: Span = tracer.start_span(f"run {experiment}", attributes=attributes)
+        self._token: Any = spans.attach(self.span)
 
     def end(self, status: str, error: BaseException | None) -> None:
         """End it with the run's status; an exception is on it as on that of a stage."""
         from opentelemetry.trace import Status, StatusCode
 
-        span = self._span
+        span = self.span
         try:
             span.set_attribute(semconv.ML_RUN_STATUS, status)
             if error is not None:

@@ -45,6 +45,11 @@ def test_it_says_who_decided_where_each_signal_goes() -> None:
         },
         {"signal": "logs", "exporters": [], "decided_by": "OTEL_LOGS_EXPORTER", "to": "nowhere"},
     ]
+    traces = describe({"SENTRY_DSN": "https://k@sentry.io/1"})["signals"][0]
+    assert traces["exporters"] == ["otelml_files", "otelml_sentry"]
+    assert traces["to"] == (
+        "files under telemetry, https://sentry.io/api/1/integration/otlp/v1/traces (0.1 of all traces)"
+    )
     assert {row["decided_by"] for row in describe({"OTEL_CONFIG_FILE": "x.yaml"})["signals"]} == {
         "OTEL_CONFIG_FILE"
     }
@@ -57,6 +62,7 @@ SECRETS = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:hunter2@c:4318?key=hunter2",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "ftp://user:hunter2@c",
     "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/hunter2.pem",
+    "SENTRY_DSN": "https://hunter2@sentry.io/1",
 }
 
 

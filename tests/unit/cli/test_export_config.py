@@ -187,6 +187,7 @@ def test_secrets_become_references() -> None:
         "OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:hunter2@c:4318",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=Bearer%20hunter2",
         "OTEL_EXPORTER_OTLP_LOGS_HEADERS": "k=hunter2",
+        "SENTRY_DSN": "https://hunter2@sentry.io/1",
     }
     text = create_yaml(environ)
     assert "hunter2" not in text
@@ -195,7 +196,16 @@ def test_secrets_become_references() -> None:
     logs = document["logger_provider"]["processors"][0]["batch"]["exporter"]["otlp_http"]
     assert traces == {"endpoint": "${OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces"}
     assert logs["headers_list"] == "${OTEL_EXPORTER_OTLP_LOGS_HEADERS}"
+    assert document["distribution"] == {"otelml": {"sentry_dsn": "${SENTRY_DSN}"}}
     assert "OTEL_EXPORTER_OTLP_TRACES_HEADERS has percent-encoded values" in text
+
+
+def test_traces_to_sentry_have_no_equivalent() -> None:
+    """They are left out, and that is said; the rest of the traces goes where it went."""
+    text = create_yaml({"SENTRY_DSN": "https://k@sentry.io/1"})
+    assert "Traces to Sentry have no equivalent" in text
+    (processor,) = yaml.safe_load(text)["tracer_provider"]["processors"]
+    assert list(processor["batch"]["exporter"]) == ["otlp_file/development"]
 
 
 def test_the_command_prints_or_writes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,24 @@ def test_spans_that_were_not_sampled_are_not_counted() -> None:
     record_spans(provider, 3)
     assert queue.ledger.undelivered == 0
     provider.shutdown()
+
+
+def test_a_share_of_the_traces_is_whole_traces() -> None:
+    """Those that OpenTelemetry's own ratio sampler would take, with all their spans; the others are not counted."""
+    exporter = InMemorySpanExporter()
+    queue = span_queue(lambda: exporter, destination="test", share=0.25, max_queue_size=4000)
+    provider = provider_of(queue)
+    tracer, trace_ids = provider.get_tracer("test"), []
+    for _ in range(1000):
+        with tracer.start_as_current_span("outer") as span, tracer.start_as_current_span("inner"):
+            trace_ids.append(span.get_span_context().trace_id)
+    provider.shutdown()
+    wanted = sampling.TraceIdRatioBased(0.25)
+    taken = [id_ for id_ in trace_ids if wanted.should_sample(None, id_, "").decision.is_sampled()]
+    assert 0 < len(taken) < 1000
+    found = Counter(span.context.trace_id for span in exporter.get_finished_spans())
+    assert found == dict.fromkeys(taken, 2)
+    assert queue.ledger.lost == 0
 
 
 @pytest.mark.parametrize("answer", [lambda: SpanExportResult.FAILURE, lambda: None])

@@ -688,3 +688,27 @@ def test_correlation_ids_are_not_repeated(logger: logging.Logger, recorded: Reco
         "x", extra={"otelTraceID": "0", "otelSpanID": "0", "otelServiceName": "s", "otelTraceSampled": False}
     )
     assert {name.partition(".")[0] for name in recorded.one().attributes} == {"code"}
+
+
+def test_listeners_are_told_of_what_is_forwarded(logger: logging.Logger, recorded: Recorded) -> None:
+    """Record, message, attributes and event name; not of what a quiet library says, nor of what an exporter does."""
+    heard: list[Any] = []
+    bridge.listeners.append(lambda *told: heard.append(told))
+    with warnings.catch_warnings():
+        logger.info("step %d", 3, extra={"event": "tuned", "loss": 0.5})
+        logging.getLogger("matplotlib").info("quiet")
+        with suppress_instrumentation():
+            logging.getLogger("urllib3.connectionpool").warning("retrying")
+    ((record, message, attributes, event_name),) = heard
+    assert (record.name, message, event_name) == (LOGGER, "step 3", "tuned")
+    assert attributes["loss"] == 0.5
+    assert len(recorded.records) == 1
+
+
+def test_listeners_hear_where_no_records_are_exported(logger: logging.Logger) -> None:
+    """A provider that does nothing is enough; one that raises costs the record nothing but itself."""
+    heard: list[str] = []
+    bridge.listeners.append(lambda _, message, *__: heard.append(message))
+    bridge.install(NoOpLoggerProvider())
+    logger.info("heard")
+    assert heard == ["heard"]
