@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,12 +197,12 @@ def test_one_unreadable_value() -> None:
 
 
 def seconds_of(text: str) -> float:
-    """The best of five."""
+    """Of this thread alone, the best of five: how busy the machine is does not count."""
     times = []
     for _ in range(5):
-        begin = perf_counter()
+        begin = thread_time()
         mask(text)
-        times.append(perf_counter() - begin)
+        times.append(thread_time() - begin)
     return min(times)
 
 
@@ -215,9 +215,9 @@ def seconds_of(text: str) -> float:
     ],
 )  # fmt: skip
 def test_time_grows_with_the_length(start: str, repeated: str) -> None:
-    """Twice the text takes about twice the time, whatever it repeats; a quadratic pattern takes four times."""
+    """Eight times the text takes about eight times the time, whatever it repeats; a quadratic pattern 64 times."""
     long = start + repeated * 60_000
-    assert seconds_of(long[:60_000]) < 3.2 * seconds_of(long[:30_000])
+    assert seconds_of(long[:60_000]) < 24 * seconds_of(long[:7_500])
 
 
 def test_text_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
