@@ -7,30 +7,17 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlpkit import Capture, LayeredCollector, Start, a_record, a_span, attributes, plain, send
-from prometheus_client.parser import text_string_to_metric_families
-from serverkit import fetch, wait_until
+from serverkit import wait_until
 
 SAMPLER = "otelcol_processor_tail_sampling_"
 JUDGED_ONCE = "processors: {tail_sampling: {sampling_strategy: trace-complete}}"
-
-
-def own_metric(collector: LayeredCollector, name: str, **labels: str) -> float:
-    """The sum of one of the collector's own metrics."""
-    families = text_string_to_metric_families(fetch(f"http://127.0.0.1:{collector.self_port}/metrics"))
-    return sum(
-        sample.value
-        for family in families
-        for sample in family.samples
-        # The parser adds _total to counters.
-        if sample.name.removesuffix("_total") == name and labels.items() <= sample.labels.items()
-    )
 
 
 def wait_for_dropped(collector: LayeredCollector, count: int) -> None:
     """Return when the gateway has decided against `count` traces."""
     wait_until(
         lambda: (
-            own_metric(collector, f"{SAMPLER}global_count_traces_sampled", decision="not_sampled") == count
+            collector.own_metric(f"{SAMPLER}global_count_traces_sampled", decision="not_sampled") == count
         ),
         collector.read_log,
     )
@@ -81,7 +68,7 @@ def test_judged_once_the_late_error_would_be_lost(start: Start, capture: Capture
     send(gateway.url, a_span("beginning", trace=1))
     wait_for_dropped(gateway, 1)
     send(gateway.url, a_span("error", trace=1, error="lost"))
-    wait_until(lambda: own_metric(gateway, f"{SAMPLER}sampling_late_span_age_count") == 1, gateway.read_log)
+    wait_until(lambda: gateway.own_metric(f"{SAMPLER}sampling_late_span_age_count") == 1, gateway.read_log)
     assert names(capture) == []
 
 
@@ -97,8 +84,8 @@ def test_a_share_of_the_rest_is_kept(start: Start, capture: Capture) -> None:
     for trace in range(1, 401):
         send(half.url, a_span("other", trace=trace * 2**96 + trace))
     decided = f"{SAMPLER}global_count_traces_sampled"
-    wait_until(lambda: own_metric(half, decided) == 400, half.read_log)
-    kept = own_metric(half, decided, decision="sampled")
+    wait_until(lambda: half.own_metric(decided) == 400, half.read_log)
+    kept = half.own_metric(decided, decision="sampled")
     assert 100 < kept < 300
     wait_until(lambda: len(capture.spans()) == 1 + kept, half.read_log)
 

@@ -19,7 +19,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from serverkit import PATIENCE_S, Collector, free_ports
+from prometheus_client.parser import text_string_to_metric_families
+from serverkit import PATIENCE_S, Collector, fetch, free_ports
 
 from otelml.stack import layers
 
@@ -78,6 +79,17 @@ class LayeredCollector(Collector):
             listening.append(self.prometheus_port)
         super().__init__(folder, *files, ports=listening, environ=environ, binary=binary)
 
+    def own_metric(self, name: str, **labels: str) -> float:
+        """The sum of one of its metrics about itself; 0 while there is none."""
+        families = text_string_to_metric_families(fetch(f"http://127.0.0.1:{self.self_port}/metrics"))
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            # The parser adds _total to counters.
+            if sample.name.removesuffix("_total") == name and labels.items() <= sample.labels.items()
+        )
+
     def complaints(self) -> list[str]:
         """Warnings and errors in its log."""
         return [line for line in self.read_log().splitlines() if "\twarn\t" in line or "\terror\t" in line]
@@ -121,7 +133,11 @@ class Capture:
 
     def spans(self) -> list[Any]:
         """Every span that came."""
-        return [span for _, span in self._records("resource_spans", "scope_spans", "spans")]
+        return [span for _, span in self.spans_with_resources()]
+
+    def spans_with_resources(self) -> list[tuple[dict[str, Any], Any]]:
+        """Every span, with its resource's attributes."""
+        return list(self._records("resource_spans", "scope_spans", "spans"))
 
     def logs(self) -> list[Any]:
         """Every log record that came."""

@@ -36,7 +36,7 @@ def test_config_writes_the_layers_of_a_purpose(capsys: pytest.CaptureFixture[str
     assert comments[:4] == [
         "# Written by `otelml collector config` from the layers base, redaction, health, sentry.",
         "# traces go to otlp_http/sentry.",
-        "# metrics go to nowhere.",
+        "# metrics go nowhere.",
         "# logs go to otlp_http/sentry.",
     ]
     assert "# SENTRY_PUBLIC_KEY: must be set" in comments
