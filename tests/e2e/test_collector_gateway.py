@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from capture import Capture
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from otlpkit import Capture, LayeredCollector, Start, a_record, a_span, attributes, plain, send
+from otlpkit import LayeredCollector, Start, a_record, a_span, attributes, send
 from serverkit import wait_until
 
 SAMPLER = "otelcol_processor_tail_sampling_"
@@ -115,8 +116,8 @@ def test_all_spans_of_a_trace_come_to_the_same_gateway(start: Start) -> None:
             for _ in range(2):
                 send(front.url, a_record("said", resource={"service.instance.id": process}))
         wait_until(lambda: sum(len(one.spans()) for one in captures) == 3 * len(traces), front.read_log)
-        wait_until(lambda: sum(len(one.logs()) for one in captures) == 60, front.read_log)
-        wait_until(lambda: sum(len(metric_processes(one)) for one in captures) == 60, front.read_log)
+        wait_until(lambda: sum(len(one.log_records()) for one in captures) == 60, front.read_log)
+        wait_until(lambda: sum(len(one.metrics()) for one in captures) == 60, front.read_log)
         assert front.complaints() == []
     for kind in (span_traces, log_processes, metric_processes):
         here, there = (set(kind(one)) for one in captures)
@@ -132,18 +133,12 @@ def span_traces(capture: Capture) -> set[bytes]:
 
 def log_processes(capture: Capture) -> set[str]:
     """The processes of the log records that came."""
-    return {resource["service.instance.id"] for resource, _ in capture.logs_with_resources()}
+    return {resource["service.instance.id"] for resource in capture.resources("logs")}
 
 
-def metric_processes(capture: Capture) -> list[str]:
-    """The process of each metric that came."""
-    return [
-        plain(resource.resource.attributes)["service.instance.id"]
-        for request in capture.requests
-        for resource in getattr(request.message, "resource_metrics", ())
-        for scope in resource.scope_metrics
-        for _ in scope.metrics
-    ]
+def metric_processes(capture: Capture) -> set[str]:
+    """The processes of the metrics that came."""
+    return {resource["service.instance.id"] for resource in capture.resources("metrics")}
 
 
 def some_metrics(process: str) -> ExportMetricsServiceRequest:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from otlpkit import ERROR, Capture, Start, a_record, a_span, attributes, plain, plain_value, send
+from capture import Capture, attributes_of, value_of
+from otlpkit import ERROR, Start, a_record, a_span, attributes, send
 from serverkit import Jaeger, wait_until
 
 from otelml.events.secrets import is_secret_name
@@ -82,13 +83,13 @@ def test_secrets_are_masked_and_ids_are_not(start: Start, capture: Capture) -> N
     resource.scope_spans[0].spans[0].events.add(name="exception").attributes.extend(attributes(given))
     send(collector.url, request)
     send(collector.url, a_record("", attributes=given))
-    wait_until(lambda: capture.spans() and capture.logs(), collector.read_log)
-    (span,), (record,) = capture.spans(), capture.logs()
-    assert plain(span.attributes) == expected
-    assert plain(span.events[0].attributes) == expected
-    assert plain(record.attributes) == expected
+    wait_until(lambda: capture.spans() and capture.log_records(), collector.read_log)
+    (span,), (record,) = capture.spans(), capture.log_records()
+    assert attributes_of(span) == expected
+    assert attributes_of(span.events[0]) == expected
+    assert attributes_of(record) == expected
     assert (span.status.code, span.status.message) == (ERROR, "denied: ****")
-    ((resource, _),) = capture.spans_with_resources()
+    (resource,) = capture.resources("traces")
     assert resource == expected | {"service.name": "train"}
     assert collector.complaints() == []
 
@@ -105,8 +106,8 @@ def test_log_bodies_are_masked(start: Start, capture: Capture) -> None:
     for text in TEXTS:
         send(collector.url, a_record(text))
     send(collector.url, a_record({"api_key": "abc", "db": {"password": "abc"}, "digest": DIGEST, "lr": 0.1}))
-    wait_until(lambda: len(capture.logs()) == len(TEXTS) + 1, collector.read_log)
-    bodies = [plain_value(record.body) for record in capture.logs()]
+    wait_until(lambda: len(capture.log_records()) == len(TEXTS) + 1, collector.read_log)
+    bodies = [value_of(record.body) for record in capture.log_records()]
     masked = {"api_key": "****", "db": {"password": "****"}, "digest": DIGEST, "lr": 0.1}
     assert sorted(bodies, key=str) == sorted([*TEXTS.values(), masked], key=str)
 
@@ -121,15 +122,15 @@ def test_only_errors_go_to_sentry(start: Start, capture: Capture) -> None:
     send(collector.url, a_span("bad", error="token=x", attributes={"api_key": "abc"}))
     for body, severity in {"none": 0, "info": 9, "warning": 13, "error": 17, "fatal": 21}.items():
         send(collector.url, a_record(body, severity))
-    wait_until(lambda: capture.spans() and len(capture.logs()) == 2, collector.read_log)
+    wait_until(lambda: capture.spans() and len(capture.log_records()) == 2, collector.read_log)
     collector.stop()  # what was still on its way has arrived then
-    assert [(span.name, plain(span.attributes)) for span in capture.spans()] == [("bad", {"api_key": "****"})]
-    assert {plain_value(record.body) for record in capture.logs()} == {"error", "fatal"}
-    assert {request.path for request in capture.requests} == {
+    assert [(span.name, attributes_of(span)) for span in capture.spans()] == [("bad", {"api_key": "****"})]
+    assert {value_of(record.body) for record in capture.log_records()} == {"error", "fatal"}
+    assert {request.path for request in capture.received} == {
         f"/api/42/integration/otlp/v1/{signal}" for signal in ("traces", "logs")
     }
     headers = {
-        (request.headers["x-sentry-auth"], request.headers["content-type"]) for request in capture.requests
+        (request.headers["x-sentry-auth"], request.headers["content-type"]) for request in capture.received
     }
     assert headers == {("sentry sentry_key=cafe", "application/x-protobuf")}
 
@@ -145,10 +146,10 @@ def test_logs_go_to_loki_and_traces_to_jaeger(start: Start, capture: Capture, tm
             collector.url, a_span("encode", trace=7, attributes={"ml.stage.kept": "first", "api_key": "abc"})
         )
         send(collector.url, a_record("Encoded", attributes={"epoch": 3}))
-        (record,) = wait_until(capture.logs, collector.read_log)
+        (record,) = wait_until(capture.log_records, collector.read_log)
         (span,) = wait_until(lambda: jaeger.spans("train"), collector.read_log)
-    assert {request.path for request in capture.requests} == {"/otlp/v1/logs"}
-    assert (plain_value(record.body), plain(record.attributes)) == ("Encoded", {"epoch": 3})
+    assert {request.path for request in capture.received} == {"/otlp/v1/logs"}
+    assert (value_of(record.body), attributes_of(record)) == ("Encoded", {"epoch": 3})
     tags = {tag["key"]: tag["value"] for tag in span["tags"]}
     assert (span["operationName"], tags["ml.stage.kept"], tags["api_key"]) == ("encode", "first", "****")
 
@@ -170,6 +171,6 @@ def test_a_destination_that_is_down_costs_only_its_own_data(
         ):
             send(collector.url, a_record(f"error {sent}", severity=17))
             sent += 1
-        wait_until(lambda: len(capture.logs()) == sent, collector.read_log)
-    bodies = {plain_value(record.body) for record in capture.logs()}
+        wait_until(lambda: len(capture.log_records()) == sent, collector.read_log)
+    bodies = {value_of(record.body) for record in capture.log_records()}
     assert bodies == {f"error {number}" for number in range(sent)}
