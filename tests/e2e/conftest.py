@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from otlpkit import Capture, LayeredCollector, Start
+from capture import Capture
+from otlpkit import LayeredCollector, Start
 
 
 @pytest.fixture

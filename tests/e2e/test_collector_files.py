@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from otlpkit import Capture, LayeredCollector, Start, a_record, a_span, plain, plain_value, send
+from capture import Capture, attributes_of, value_of
+from otlpkit import LayeredCollector, Start, a_record, a_span, send
 from prometheus_client.parser import text_string_to_metric_families
 from serverkit import PATIENCE_S, fetch, plain_environ, wait_until
 
@@ -65,14 +66,14 @@ def describe(capture: Capture) -> list[dict[str, Any]]:
         {
             "time": record.time_unix_nano,
             "logger": scope.scope.name,
-            "body": plain_value(record.body),
+            "body": value_of(record.body),
             "severity": (record.severity_number, record.severity_text),
             "event": record.event_name,
             "ids": (record.trace_id.hex(), record.span_id.hex()),
-            "attributes": plain(record.attributes),
-            "resource": plain(resource.resource.attributes),
+            "attributes": attributes_of(record),
+            "resource": attributes_of(resource.resource),
         }
-        for request in capture.requests
+        for request in capture.received
         for resource in getattr(request.message, "resource_logs", ())
         for scope in resource.scope_logs
         for record in scope.log_records
@@ -142,7 +143,7 @@ def test_records_from_files_are_those_of_otlp(start: Start, tmp_path: Path, way:
             assert run_replay(tmp_path, collector.url).startswith(
                 f"sent {len(expected)} log records of 1 files"
             )
-        wait_until(lambda: len(capture.logs()) >= len(expected), collector.read_log)
+        wait_until(lambda: len(capture.log_records()) >= len(expected), collector.read_log)
         assert describe(capture) == expected
         assert {"ml.fsq_encoding", "own_event", "ml.stage_complete", ""} <= {
             each["event"] for each in expected
@@ -231,7 +232,7 @@ def test_a_replay_waits_for_the_collector(tmp_path: Path, capture: Capture) -> N
     with collector:
         said, _ = replay.communicate(timeout=PATIENCE_S)
         assert (replay.returncode, said) == (0, f"sent 1200 log records of 1 files to {collector.url}\n")
-        wait_until(lambda: len(capture.logs()) == 1200, collector.read_log)
+        wait_until(lambda: len(capture.log_records()) == 1200, collector.read_log)
 
 
 def test_what_the_collector_refuses_is_counted_and_named(
@@ -266,17 +267,17 @@ def test_every_event_of_the_registry_has_its_name_back(
     lines = [flat_line(number, event=name) for number, name in enumerate(names)]
     write_log(tmp_path, "".join(lines))
     agent = start_agent(start, tmp_path, capture.url)
-    wait_until(lambda: len(capture.logs()) == len(names), agent.read_log)
+    wait_until(lambda: len(capture.log_records()) == len(names), agent.read_log)
     expected = {f"ml.{name}" if name in semconv.EVENTS else name for name in names}
-    assert {record.event_name for record in capture.logs()} == expected
+    assert {record.event_name for record in capture.log_records()} == expected
 
 
 def test_a_broken_line_is_a_record_of_its_own(start: Start, capture: Capture, tmp_path: Path) -> None:
     """What a killed program left behind is seen as it is, and the lines around it are read."""
     write_log(tmp_path, flat_line(1) + '{"timestamp": "2025-11\n' + flat_line(2))
     agent = start_agent(start, tmp_path, capture.url)
-    wait_until(lambda: len(capture.logs()) == 3, agent.read_log)
-    bodies = Counter(plain_value(record.body) for record in capture.logs())
+    wait_until(lambda: len(capture.log_records()) == 3, agent.read_log)
+    bodies = Counter(value_of(record.body) for record in capture.log_records())
     assert bodies == {"said": 2, '{"timestamp": "2025-11': 1}
 
 
@@ -339,10 +340,10 @@ def test_rotation_and_restarts_lose_and_repeat_nothing(
     )  # fmt: skip
     assert program.stdin is not None
     for _ in range(ROUNDS):
-        before = len(capture.logs())
+        before = len(capture.log_records())
         program.stdin.write(b"go on\n")
         program.stdin.flush()
-        wait_until(lambda before=before: len(capture.logs()) > before, agent.read_log)
+        wait_until(lambda before=before: len(capture.log_records()) > before, agent.read_log)
         agent.stop(how)
         agent.start()
     program.stdin.close()
@@ -356,7 +357,7 @@ def test_rotation_and_restarts_lose_and_repeat_nothing(
 
 def numbers(capture: Capture) -> Counter[int]:
     """How often each record of the counting program came."""
-    return Counter(plain(record.attributes)["number"] for record in capture.logs())
+    return Counter(attributes_of(record)["number"] for record in capture.log_records())
 
 
 def missing(capture: Capture, count: int) -> list[int]:

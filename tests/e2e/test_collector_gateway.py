@@ -5,32 +5,20 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from capture import Capture
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from otlpkit import Capture, LayeredCollector, Start, a_record, a_span, attributes, plain, send
-from prometheus_client.parser import text_string_to_metric_families
-from serverkit import fetch, wait_until
+from otlpkit import LayeredCollector, Start, a_record, a_span, attributes, send
+from serverkit import wait_until
 
 SAMPLER = "otelcol_processor_tail_sampling_"
 JUDGED_ONCE = "processors: {tail_sampling: {sampling_strategy: trace-complete}}"
-
-
-def own_metric(collector: LayeredCollector, name: str, **labels: str) -> float:
-    """The sum of one of the collector's own metrics."""
-    families = text_string_to_metric_families(fetch(f"http://127.0.0.1:{collector.self_port}/metrics"))
-    return sum(
-        sample.value
-        for family in families
-        for sample in family.samples
-        # The parser adds _total to counters.
-        if sample.name.removesuffix("_total") == name and labels.items() <= sample.labels.items()
-    )
 
 
 def wait_for_dropped(collector: LayeredCollector, count: int) -> None:
     """Return when the gateway has decided against `count` traces."""
     wait_until(
         lambda: (
-            own_metric(collector, f"{SAMPLER}global_count_traces_sampled", decision="not_sampled") == count
+            collector.own_metric(f"{SAMPLER}global_count_traces_sampled", decision="not_sampled") == count
         ),
         collector.read_log,
     )
@@ -81,7 +69,7 @@ def test_judged_once_the_late_error_would_be_lost(start: Start, capture: Capture
     send(gateway.url, a_span("beginning", trace=1))
     wait_for_dropped(gateway, 1)
     send(gateway.url, a_span("error", trace=1, error="lost"))
-    wait_until(lambda: own_metric(gateway, f"{SAMPLER}sampling_late_span_age_count") == 1, gateway.read_log)
+    wait_until(lambda: gateway.own_metric(f"{SAMPLER}sampling_late_span_age_count") == 1, gateway.read_log)
     assert names(capture) == []
 
 
@@ -97,8 +85,8 @@ def test_a_share_of_the_rest_is_kept(start: Start, capture: Capture) -> None:
     for trace in range(1, 401):
         send(half.url, a_span("other", trace=trace * 2**96 + trace))
     decided = f"{SAMPLER}global_count_traces_sampled"
-    wait_until(lambda: own_metric(half, decided) == 400, half.read_log)
-    kept = own_metric(half, decided, decision="sampled")
+    wait_until(lambda: half.own_metric(decided) == 400, half.read_log)
+    kept = half.own_metric(decided, decision="sampled")
     assert 100 < kept < 300
     wait_until(lambda: len(capture.spans()) == 1 + kept, half.read_log)
 
@@ -128,8 +116,8 @@ def test_all_spans_of_a_trace_come_to_the_same_gateway(start: Start) -> None:
             for _ in range(2):
                 send(front.url, a_record("said", resource={"service.instance.id": process}))
         wait_until(lambda: sum(len(one.spans()) for one in captures) == 3 * len(traces), front.read_log)
-        wait_until(lambda: sum(len(one.logs()) for one in captures) == 60, front.read_log)
-        wait_until(lambda: sum(len(metric_processes(one)) for one in captures) == 60, front.read_log)
+        wait_until(lambda: sum(len(one.log_records()) for one in captures) == 60, front.read_log)
+        wait_until(lambda: sum(len(one.metrics()) for one in captures) == 60, front.read_log)
         assert front.complaints() == []
     for kind in (span_traces, log_processes, metric_processes):
         here, there = (set(kind(one)) for one in captures)
@@ -145,18 +133,12 @@ def span_traces(capture: Capture) -> set[bytes]:
 
 def log_processes(capture: Capture) -> set[str]:
     """The processes of the log records that came."""
-    return {resource["service.instance.id"] for resource, _ in capture.logs_with_resources()}
+    return {resource["service.instance.id"] for resource in capture.resources("logs")}
 
 
-def metric_processes(capture: Capture) -> list[str]:
-    """The process of each metric that came."""
-    return [
-        plain(resource.resource.attributes)["service.instance.id"]
-        for request in capture.requests
-        for resource in getattr(request.message, "resource_metrics", ())
-        for scope in resource.scope_metrics
-        for _ in scope.metrics
-    ]
+def metric_processes(capture: Capture) -> set[str]:
+    """The processes of the metrics that came."""
+    return {resource["service.instance.id"] for resource in capture.resources("metrics")}
 
 
 def some_metrics(process: str) -> ExportMetricsServiceRequest:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from serverkit import PATIENCE_S, Collector, find, free_ports, plain_environ
+from otlpkit import Start
+from serverkit import PATIENCE_S, fetch, fetch_json, find, plain_environ
 
 from otelml.cli import collector
 from otelml.stack import layers
@@ -146,17 +147,35 @@ def test_what_must_be_set_is_asked_for(row: Row) -> None:
     assert re.search(r"endpoint|no resolvers specified", done.stderr), done.stderr
 
 
-def test_a_missing_key_is_warned_of_by_name(tmp_path: Path) -> None:
+def test_a_missing_key_is_warned_of_by_name(start: Start) -> None:
     """The collector starts without Sentry's key, which is only a part of a header; its log says what is not set."""
-    ports = free_ports(4)
-    names = ("OTELCOL_GRPC_PORT", "OTELCOL_HTTP_PORT", "OTELCOL_METRICS_PORT", "OTELCOL_HEALTH_PORT")
-    environ = {"SENTRY_OTLP_URL": SET["SENTRY_OTLP_URL"], **dict(zip(names, map(str, ports), strict=True))}
-    files = layers.choose(["sentry"])
-    with Collector(tmp_path, *files, ports=ports, environ=environ) as collector:
-        warnings = [
-            line for line in collector.read_log().splitlines() if "unset environment variable" in line
-        ]
+    collector = start("base", "sentry", SENTRY_OTLP_URL=SET["SENTRY_OTLP_URL"])
+    warnings = [line for line in collector.complaints() if "unset environment variable" in line]
     assert [re.search(r'"name": "(\w+)"', line)[1] for line in warnings] == ["SENTRY_PUBLIC_KEY"]
+
+
+def test_the_layer_in_the_readme_is_valid(tmp_path: Path) -> None:
+    """On the layers that it says it is for."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text)
+    done = validate(*layers.choose(["grafana"], [str(mine)]), environ=SET)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_gateways_may_be_found_by_dns() -> None:
+    """The other form of the variable that the README gives."""
+    environ = {"GATEWAY_RESOLVER": "{dns: {hostname: otelcol-gateways}}"}
+    done = validate(*layers.choose(["load-balancing"]), environ=environ)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_collector_tells_how_it_is(start: Start) -> None:
+    """It answers the health check, and serves metrics about itself without `_total` in their names."""
+    collector = start("base", "health")
+    assert fetch_json(f"http://127.0.0.1:{collector.health_port}")["status"] == "Server available"
+    own = fetch(f"http://127.0.0.1:{collector.self_port}/metrics")
+    assert re.search(r"^otelcol_process_uptime(\{.*\})? \d", own, re.MULTILINE)
 
 
 def test_validation_can_fail(tmp_path: Path) -> None:

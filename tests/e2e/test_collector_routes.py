@@ -8,28 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from otlpkit import ERROR, Capture, Start, a_record, a_span, attributes, plain, plain_value, send
+from capture import Capture, attributes_of, value_of
+from otlpkit import ERROR, Start, a_record, a_span, attributes, send
 from serverkit import Jaeger, wait_until
 
 from otelml.events.secrets import is_secret_name
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-SECRETS = {
-    "api_key": "abc",
-    "OPENAI_API_KEY": "abc",
-    "db.password": "hunter2",
-    "PGPASSWORD": "hunter2",
-    "client_secret": "abc",
-    "accessToken": "abc",
-    "hf_token": "abc",
-    "token": "abc",
-    "aws.credentials": "abc",
-    "ssh_private_key": "abc",
-    "http.request.header.authorization": "Basic abc",
-    "http.response.header.set-cookie": "abc",
-    "slack_webhook_url": "abc",
-}
+SECRETS = dict.fromkeys(
+    """api_key apiKey api-keys OPENAI_API_KEY x-api-key X-Api-Key password db.password dbPassword PGPASSWORD passwd
+    passphrase client_secret clientSecret CLIENT_SECRET secrets accessToken access_token ACCESS_TOKEN
+    Access-Token refresh_token session_token auth.token authToken hf_token HF_TOKEN github_token wandbToken
+    slack-token bot_token token request.token aws.credentials Credential GOOGLE_APPLICATION_CREDENTIALS
+    AWS_SECRET_ACCESS_KEY secret_key ssh_private_key private-key encryptionKey signing_key account_key pwd
+    http.request.header.authorization Authorization http.response.header.set-cookie Set-Cookie cookies
+    session.jwt slack_webhook_url SLACK_WEBHOOK_URL webhook""".split(),
+    "abc",
+)
 NO_SECRETS = {
     "ml.run.id": "20251107-123456-ab12cd",
     "ml.run.name": "sk-learn-logistic-regression-with-token-dropout",
@@ -56,6 +52,9 @@ TEXTS = {
     "connecting with password=hunter2, retrying": "connecting with ****, retrying",
     'said {"api_key": "hunter 2", "lr": 0.1}': 'said {"****, "lr": 0.1}',
     'said {\\"apiKey\\": \\"hunter2\\"}': 'said {\\"****}',
+    "Password: hunter2; user=me": "****; user=me",
+    "DB_PASSWORD=hunter2 HF_TOKEN=hunter2 AWS_SECRET_ACCESS_KEY=hunter2": "DB_**** HF**** AWS_****",
+    "client_secret='hunter 2' accessToken: hunter2": "client_**** ****",
     "GET https://me:hunter2@db.example.com/x": "GET https****db.example.com/x",
     "GET https://example.com/x?token=hunter2&n=1": "GET https://example.com/x****&n=1",
     "Authorization: Basic aHVudGVyMg==": "****",
@@ -84,14 +83,14 @@ def test_secrets_are_masked_and_ids_are_not(start: Start, capture: Capture) -> N
     resource.scope_spans[0].spans[0].events.add(name="exception").attributes.extend(attributes(given))
     send(collector.url, request)
     send(collector.url, a_record("", attributes=given))
-    wait_until(lambda: capture.spans() and capture.logs(), collector.read_log)
-    (span,), (record,) = capture.spans(), capture.logs()
-    assert plain(span.attributes) == expected
-    assert plain(span.events[0].attributes) == expected
-    assert plain(record.attributes) == expected
+    wait_until(lambda: capture.spans() and capture.log_records(), collector.read_log)
+    (span,), (record,) = capture.spans(), capture.log_records()
+    assert attributes_of(span) == expected
+    assert attributes_of(span.events[0]) == expected
+    assert attributes_of(record) == expected
     assert (span.status.code, span.status.message) == (ERROR, "denied: ****")
-    (resource,) = capture.requests[0].message.resource_spans
-    assert plain(resource.resource.attributes) == expected | {"service.name": "train"}
+    (resource,) = capture.resources("traces")
+    assert resource == expected | {"service.name": "train"}
     assert collector.complaints() == []
 
 
@@ -107,8 +106,8 @@ def test_log_bodies_are_masked(start: Start, capture: Capture) -> None:
     for text in TEXTS:
         send(collector.url, a_record(text))
     send(collector.url, a_record({"api_key": "abc", "db": {"password": "abc"}, "digest": DIGEST, "lr": 0.1}))
-    wait_until(lambda: len(capture.logs()) == len(TEXTS) + 1, collector.read_log)
-    bodies = [plain_value(record.body) for record in capture.logs()]
+    wait_until(lambda: len(capture.log_records()) == len(TEXTS) + 1, collector.read_log)
+    bodies = [value_of(record.body) for record in capture.log_records()]
     masked = {"api_key": "****", "db": {"password": "****"}, "digest": DIGEST, "lr": 0.1}
     assert sorted(bodies, key=str) == sorted([*TEXTS.values(), masked], key=str)
 
@@ -123,15 +122,15 @@ def test_only_errors_go_to_sentry(start: Start, capture: Capture) -> None:
     send(collector.url, a_span("bad", error="token=x", attributes={"api_key": "abc"}))
     for body, severity in {"none": 0, "info": 9, "warning": 13, "error": 17, "fatal": 21}.items():
         send(collector.url, a_record(body, severity))
-    wait_until(lambda: capture.spans() and len(capture.logs()) == 2, collector.read_log)
+    wait_until(lambda: capture.spans() and len(capture.log_records()) == 2, collector.read_log)
     collector.stop()  # what was still on its way has arrived then
-    assert [(span.name, plain(span.attributes)) for span in capture.spans()] == [("bad", {"api_key": "****"})]
-    assert {plain_value(record.body) for record in capture.logs()} == {"error", "fatal"}
-    assert {request.path for request in capture.requests} == {
+    assert [(span.name, attributes_of(span)) for span in capture.spans()] == [("bad", {"api_key": "****"})]
+    assert {value_of(record.body) for record in capture.log_records()} == {"error", "fatal"}
+    assert {request.path for request in capture.received} == {
         f"/api/42/integration/otlp/v1/{signal}" for signal in ("traces", "logs")
     }
     headers = {
-        (request.headers["x-sentry-auth"], request.headers["content-type"]) for request in capture.requests
+        (request.headers["x-sentry-auth"], request.headers["content-type"]) for request in capture.received
     }
     assert headers == {("sentry sentry_key=cafe", "application/x-protobuf")}
 
@@ -147,9 +146,31 @@ def test_logs_go_to_loki_and_traces_to_jaeger(start: Start, capture: Capture, tm
             collector.url, a_span("encode", trace=7, attributes={"ml.stage.kept": "first", "api_key": "abc"})
         )
         send(collector.url, a_record("Encoded", attributes={"epoch": 3}))
-        (record,) = wait_until(capture.logs, collector.read_log)
+        (record,) = wait_until(capture.log_records, collector.read_log)
         (span,) = wait_until(lambda: jaeger.spans("train"), collector.read_log)
-    assert {request.path for request in capture.requests} == {"/otlp/v1/logs"}
-    assert (plain_value(record.body), plain(record.attributes)) == ("Encoded", {"epoch": 3})
+    assert {request.path for request in capture.received} == {"/otlp/v1/logs"}
+    assert (value_of(record.body), attributes_of(record)) == ("Encoded", {"epoch": 3})
     tags = {tag["key"]: tag["value"] for tag in span["tags"]}
     assert (span["operationName"], tags["ml.stage.kept"], tags["api_key"]) == ("encode", "first", "****")
+
+
+def test_a_destination_that_is_down_costs_only_its_own_data(
+    start: Start, capture: Capture, tmp_path: Path
+) -> None:
+    """Sentry answers 503 until its queue is full: programs are not refused, and the others get everything, once."""
+    small = tmp_path / "small.yaml"
+    small.write_text("exporters: {otlp_http/sentry: {sending_queue: {queue_size: 5, num_consumers: 1}}}")
+    with Capture() as down:
+        down.status = 503
+        collector = start(
+            "base", "sentry", small, capture=capture, SENTRY_OTLP_URL=down.url, SENTRY_PUBLIC_KEY="cafe"
+        )
+        sent = 0
+        while not collector.own_metric(
+            "otelcol_exporter_enqueue_failed_log_records", exporter="otlp_http/sentry"
+        ):
+            send(collector.url, a_record(f"error {sent}", severity=17))
+            sent += 1
+        wait_until(lambda: len(capture.log_records()) == sent, collector.read_log)
+    bodies = {value_of(record.body) for record in capture.log_records()}
+    assert bodies == {f"error {number}" for number in range(sent)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import json
 import threading
 import zlib
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from google.protobuf import json_format
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
@@ -68,8 +71,8 @@ class Capture:
         signal = path.rpartition("/v1/")[2]
         if signal not in MESSAGES:
             return 404, b""
-        request, response = MESSAGES[signal]
-        message = request.FromString(decompress(headers, body))
+        response = MESSAGES[signal][1]
+        message = parse(signal, headers, decompress(headers, body))
         return self.answer(
             Received(path, headers, signal, message, self.status)
         ), response().SerializeToString()
@@ -118,6 +121,29 @@ class Capture:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+def parse(signal: str, headers: dict[str, str], body: bytes) -> Message:
+    """A request's message, which came as protobuf or as OTLP/JSON."""
+    if headers.get("content-type") == "application/json":
+        return from_json(signal, json.loads(body))
+    return MESSAGES[signal][0].FromString(body)
+
+
+def from_json(signal: str, document: Any) -> Any:
+    """A request in OTLP/JSON as its message: like protobuf's JSON, but ids are hexadecimal."""
+    return json_format.ParseDict(_with_base64_ids(document), MESSAGES[signal][0]())
+
+
+def _with_base64_ids(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: base64.b64encode(bytes.fromhex(value)).decode()
+            if key in ("traceId", "spanId", "parentSpanId")
+            else _with_base64_ids(value)
+            for key, value in node.items()
+        }
+    return [_with_base64_ids(element) for element in node] if isinstance(node, list) else node
 
 
 def decompress(headers: dict[str, str], body: bytes) -> bytes:

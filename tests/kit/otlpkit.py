@@ -1,37 +1,24 @@
-"""OTLP for tests: a collector on our layers, a server that keeps what it is sent, and what sends a message as it is."""
+"""OTLP for tests: a collector on our layers, and spans and log records to send to it."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
+from capture import MESSAGES, Capture
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from serverkit import PATIENCE_S, Collector, free_ports
+from prometheus_client.parser import text_string_to_metric_families
+from serverkit import PATIENCE_S, Collector, fetch, free_ports
 
 from otelml.stack import layers
 
 ERROR = 2
 """STATUS_CODE_ERROR of a span."""
-
-MESSAGES = {
-    "traces": ExportTraceServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-    "logs": ExportLogsServiceRequest,
-}
-
 
 CAPTURE_LAYER = """
 exporters:
@@ -78,6 +65,17 @@ class LayeredCollector(Collector):
             listening.append(self.prometheus_port)
         super().__init__(folder, *files, ports=listening, environ=environ, binary=binary)
 
+    def own_metric(self, name: str, **labels: str) -> float:
+        """The sum of one of its metrics about itself; 0 while there is none."""
+        families = text_string_to_metric_families(fetch(f"http://127.0.0.1:{self.self_port}/metrics"))
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            # The parser adds _total to counters.
+            if sample.name.removesuffix("_total") == name and labels.items() <= sample.labels.items()
+        )
+
     def complaints(self) -> list[str]:
         """Warnings and errors in its log."""
         return [line for line in self.read_log().splitlines() if "\twarn\t" in line or "\terror\t" in line]
@@ -87,96 +85,9 @@ Start = Callable[..., LayeredCollector]
 """The fixture `start`: as `LayeredCollector` without its folder, the environment as keywords."""
 
 
-@dataclass(frozen=True)
-class Captured:
-    """One request: its headers by their names in lower case, and the decoded body."""
-
-    path: str
-    headers: Mapping[str, str]
-    message: Any
-
-
-class Capture:
-    """An OTLP/HTTP server; as a `with` block it is stopped at the end. `status` is what it answers from now on."""
-
-    def __init__(self) -> None:
-        self.requests: list[Captured] = []
-        self.status = 200
-        capture = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if capture.status == 200:
-                    capture.requests.append(decode(self.path, self.headers, body))
-                self.send_response(capture.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing on stderr."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def spans(self) -> list[Any]:
-        """Every span that came."""
-        return [span for _, span in self._records("resource_spans", "scope_spans", "spans")]
-
-    def logs(self) -> list[Any]:
-        """Every log record that came."""
-        return [record for _, record in self.logs_with_resources()]
-
-    def logs_with_resources(self) -> list[tuple[dict[str, Any], Any]]:
-        """Every log record, with its resource's attributes."""
-        return list(self._records("resource_logs", "scope_logs", "log_records"))
-
-    def _records(self, resources: str, scopes: str, records: str) -> Iterator[tuple[dict[str, Any], Any]]:
-        for request in list(self.requests):
-            for resource in getattr(request.message, resources, ()):
-                for scope in getattr(resource, scopes):
-                    for record in getattr(scope, records):
-                        yield plain(resource.resource.attributes), record
-
-    def __enter__(self) -> Capture:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def decode(path: str, headers: Mapping[str, str], body: bytes) -> Captured:
-    """A request as it is kept; what it holds is told by the end of its path."""
-    headers = {name.lower(): value for name, value in headers.items()}
-    if headers.get("content-encoding") == "gzip":
-        body = gzip.decompress(body)
-    signal = path.rpartition("/")[2]
-    is_json = headers.get("content-type") == "application/json"
-    message = from_json(signal, json.loads(body)) if is_json else MESSAGES[signal].FromString(body)
-    return Captured(path, headers, message)
-
-
-def from_json(signal: str, document: Any) -> Any:
-    """A request in OTLP/JSON as its message: like protobuf's JSON, but ids are hexadecimal."""
-    return json_format.ParseDict(_with_base64_ids(document), MESSAGES[signal]())
-
-
-def _with_base64_ids(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: base64.b64encode(bytes.fromhex(value)).decode()
-            if key in ("traceId", "spanId", "parentSpanId")
-            else _with_base64_ids(value)
-            for key, value in node.items()
-        }
-    return [_with_base64_ids(element) for element in node] if isinstance(node, list) else node
-
-
 def send(url: str, message: Any) -> None:
     """POST `message` to the collector at `url`; raises `urllib.error.HTTPError` where it is refused."""
-    signal = next(signal for signal, kind in MESSAGES.items() if isinstance(message, kind))
+    signal = next(signal for signal, (kind, _) in MESSAGES.items() if isinstance(message, kind))
     headers = {"Content-Type": "application/x-protobuf"}
     request = urllib.request.Request(f"{url}/v1/{signal}", message.SerializeToString(), headers)
     urllib.request.urlopen(request, timeout=PATIENCE_S).close()
@@ -228,18 +139,3 @@ def any_value(value: Any) -> AnyValue:
         names = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}
         setattr(wrapped, names[type(value)], value)
     return wrapped
-
-
-def plain(pairs: Any) -> dict[str, Any]:
-    """OTLP's attributes as a mapping."""
-    return {pair.key: plain_value(pair.value) for pair in pairs}
-
-
-def plain_value(value: AnyValue) -> Any:
-    """OTLP's value in Python's types; None for an empty one."""
-    kind = value.WhichOneof("value")
-    if kind == "kvlist_value":
-        return plain(value.kvlist_value.values)
-    if kind == "array_value":
-        return [plain_value(element) for element in value.array_value.values]
-    return None if kind is None else getattr(value, kind)

@@ -123,7 +123,7 @@ def _describe(files: Sequence[Path], document: layers.Document) -> Iterator[str]
     names = (file.stem if file == layers.locate(file.stem) else str(file) for file in files)
     yield f"Written by `otelml collector config` from the layers {', '.join(names)}."
     for signal, ends in layers.find_ends(document).items():
-        yield f"{signal} go to {', '.join(ends) or 'nowhere'}."
+        yield f"{signal} go {'to ' + ', '.join(ends) if ends else 'nowhere'}."
     for name, default in layers.find_variables(document).items():
         yield f"{name}: " + ("must be set" if default is None else f"{default} when it is not set")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from otlpkit import Capture
+from capture import Capture
 from serverkit import free_ports
 
 from otelml.cli import main
@@ -36,7 +36,7 @@ def test_config_writes_the_layers_of_a_purpose(capsys: pytest.CaptureFixture[str
     assert comments[:4] == [
         "# Written by `otelml collector config` from the layers base, redaction, health, sentry.",
         "# traces go to otlp_http/sentry.",
-        "# metrics go to nowhere.",
+        "# metrics go nowhere.",
         "# logs go to otlp_http/sentry.",
     ]
     assert "# SENTRY_PUBLIC_KEY: must be set" in comments
@@ -198,7 +198,7 @@ def test_replay_says_what_was_sent_and_what_was_not(
         ]
         assert main(["collector", "replay", str(logs.with_name("traces.jsonl")), "--to", capture.url]) == 0
         assert capsys.readouterr().out == f"sent 1 spans of 1 files to {capture.url}\n"
-    assert ([span.name for span in capture.spans()], len(capture.logs())) == (["encode", "encode"], 1)
+    assert ([span.name for span in capture.spans()], len(capture.log_records())) == (["encode", "encode"], 1)
 
 
 def test_replay_to_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from otlpkit import from_json, plain, plain_value
+from capture import attributes_of, from_json, value_of
 
 from otelml.logs import flat
 from otelml.stack.flat_records import is_flat, to_record, to_request
@@ -46,7 +46,7 @@ def test_a_whole_record() -> None:
         "options": {"lr": 0.1, "model": {"depth": 2}},
     }
     (resource,) = parsed(record).resource_logs
-    assert plain(resource.resource.attributes) == {
+    assert attributes_of(resource.resource) == {
         "service.name": "train",
         "ml.run.id": "run-7",
         "ml.distributed.rank": 3,
@@ -56,9 +56,9 @@ def test_a_whole_record() -> None:
     assert scope.scope.name == "train.loop"
     assert found.time_unix_nano == 1762518896123456000
     assert (found.severity_number, found.severity_text) == (13, "WARN")
-    assert (plain_value(found.body), found.event_name) == ("said", "ml.fsq_encoding")
+    assert (value_of(found.body), found.event_name) == ("said", "ml.fsq_encoding")
     assert (found.trace_id.hex(), found.span_id.hex()) == (record["trace_id"], record["span_id"])
-    assert plain(found.attributes) == {
+    assert attributes_of(found) == {
         "module": "train",
         "code.function.name": "step",
         "code.line.number": 7,
@@ -138,7 +138,7 @@ def test_records_are_grouped_by_resource_and_logger() -> None:
         for n, (run, logger) in enumerate([("1", "a"), ("2", "a"), ("1", "b"), ("1", "a")])
     ]
     found = [
-        (plain(resource.resource.attributes)["ml.run.id"], scope.scope.name, plain(record.attributes)["n"])
+        (attributes_of(resource.resource)["ml.run.id"], scope.scope.name, attributes_of(record)["n"])
         for resource in parsed(*records).resource_logs
         for scope in resource.scope_logs
         for record in scope.log_records
