@@ -11,6 +11,7 @@ from typing import Any
 
 from otelml import events, instruments
 from otelml.instruments import internal
+from otelml.instruments.aggregate import tensor_array
 from otelml.semconv import _generated as semconv
 
 _MOST = 2**63 - 1  # the largest integer of an OTLP data point
@@ -120,10 +121,13 @@ def count_transitions(labels: Any) -> int:
     """How often a label differs from the one before it, along the last axis of `labels`, summed over the others.
 
     Args:
-        labels: an array of numpy, a sequence or an iterator, of any shape; empty ones have no transitions.
+        labels: an array of numpy, a tensor in the machine's memory, a sequence or an iterator, of any shape; empty ones
+            have no transitions.
     """
     import numpy as np
 
+    if hasattr(labels, "detach"):
+        labels = tensor_array(labels)
     try:
         array = np.asarray(list(labels) if isinstance(labels, Iterator) else labels)
     except ValueError:  # rows of different lengths

@@ -507,6 +507,7 @@ class TestPredictions:
             (np.array([-1, -1], dtype=np.int8), {"-1": 2}),
             (np.array([True, False]), {"True": 1, "False": 1}),
             (np.array([1.0, 2.0, 2.0]), {"1": 1, "2": 2}),
+            (np.array([1, 2, 2, np.inf], np.float16), {"1": 1, "2": 2}),
             ({"cat": 3, "dog": np.int64(2), "cow": -1, "hen": 0.5}, {"cat": 3, "dog": 2}),
             ([], {}),
         ],

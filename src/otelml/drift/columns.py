@@ -11,6 +11,8 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
+from otelml.instruments.aggregate import tensor_array
+
 UNNAMED = "value"
 """The name of the only feature of a reference that was made from one array."""
 
@@ -96,11 +98,7 @@ def _of_tensor(values: Any) -> Any:
     if getattr(values, "is_cuda", False) or getattr(getattr(values, "device", None), "type", "cpu") != "cpu":
         # Reading it would make the program wait for the device.
         raise BadColumnError("device", "a tensor on a device is not read; hand over `tensor.cpu()`")
-    values = values.detach()
-    try:
-        return values.numpy()
-    except TypeError:  # bfloat16 has no counterpart in numpy
-        return values.float().numpy()
+    return tensor_array(values)
 
 
 def _of_series(values: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from otelml import instruments
 from otelml.instruments import internal
-from otelml.instruments.aggregate import numpy_module
+from otelml.instruments.aggregate import numpy_module, tensor_array
 from otelml.instruments.attributes import MAX_VALUE_LENGTH
 from otelml.semconv import _generated as semconv
 
@@ -149,6 +149,8 @@ def _count_array(numpy: Any, array: Any) -> Iterable[tuple[Any, int]]:
 
 def _whole(numpy: Any, array: Any) -> Any:
     """The integers among floats; the others, NaN too, are no class."""
+    if array.dtype.itemsize < 8:  # half precision cannot be compared with what is too large for it
+        array = array.astype(numpy.float64)
     whole = (numpy.abs(array) < 2.0**53) & (numpy.floor(array) == array)
     others = array.size - int(numpy.count_nonzero(whole))
     if others:
@@ -162,11 +164,7 @@ def as_array(values: Any, numpy: Any) -> Any | None:
     if hasattr(values, "compressed"):  # masked: what is masked is not there
         return values.compressed()
     if hasattr(values, "detach"):
-        values = values.detach()
-        try:
-            return values.numpy()
-        except TypeError:  # bfloat16, which numpy does not have
-            return values.float().numpy()
+        return tensor_array(values)
     if hasattr(values, "to_numpy"):
         return values.to_numpy()
     return numpy.asarray(values) if hasattr(values, "__array__") else None

@@ -36,6 +36,15 @@ def numpy_module() -> Any | None:
     )
 
 
+def tensor_array(tensor: Any) -> Any:
+    """A tensor in the machine's own memory as an array of numpy: that memory itself, where numpy has its type."""
+    tensor = tensor.detach()
+    try:
+        return tensor.numpy()
+    except TypeError:  # bfloat16, float8
+        return tensor.float().numpy()
+
+
 def as_number(value: object) -> float | int | None:
     """`value` as a Python number, or None where it is not one (strings are not, even where they look like it)."""
     if isinstance(value, (str, bytes)) or value is None:

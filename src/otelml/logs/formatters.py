@@ -14,7 +14,13 @@ from typing import Any, Literal, TextIO
 
 from otelml.logs.flat import STANDARD_KEYS, dumps, from_record
 from otelml.logs.levels import EXPERIMENT, METRIC, PROGRESS, RESULT
-from otelml.logs.record import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, read_extras
+from otelml.logs.record import (
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+    read_extras,
+    read_message,
+)
 from otelml.logs.values import clean_text, to_attribute
 
 TIMESTAMP_FORMATS = ("iso", "unix", "readable")
@@ -156,6 +162,15 @@ class ColorFormatter(logging.Formatter):
         self.color_scheme = color_scheme
         self.color = is_color_wanted(stream or sys.stderr) if color == "auto" else bool(color)
         self.show_extra = show_extra
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; where message and arguments do not go together, or have no text, both as far as that goes."""
+        try:
+            return super().format(record)
+        except Exception:  # noqa: BLE001 - what somebody's object raises
+            shown = copy.copy(record)  # other handlers get the same record
+            shown.msg, shown.args = read_message(record), None
+            return super().format(shown)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """The line without exception and stack, which `logging.Formatter` puts below it."""

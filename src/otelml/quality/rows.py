@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from otelml.instruments import internal
+from otelml.instruments.aggregate import tensor_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +90,7 @@ def _as_array(data: Any) -> np.ndarray[Any, Any] | None:
     if isinstance(data, np.ma.MaskedArray):
         data = _unmasked(data)
     try:
-        array = np.asarray(data.detach() if hasattr(data, "detach") else data)
+        array = tensor_array(data) if hasattr(data, "detach") else np.asarray(data)
     except ValueError:  # lists of different lengths
         return None
     if array.ndim == 0:

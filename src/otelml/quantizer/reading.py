@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from otelml.instruments.aggregate import tensor_array
 from otelml.quantizer.codebook import Codebook
 
 
@@ -104,7 +105,7 @@ def _as_array(codes: Any) -> Any:
         # Not a subclass of it, such as a matrix, which stays two-dimensional whatever is done to it.
         return np.asarray(codes)
     if hasattr(codes, "detach"):
-        return _of_tensor(codes)
+        return tensor_array(codes)
     if not isinstance(codes, (list, tuple)):
         return np.asarray(codes)
     try:
@@ -114,15 +115,6 @@ def _as_array(codes: Any) -> Any:
         return np.asarray(codes, object) if is_mixed else array
     except Exception:  # noqa: BLE001 - objects in it may raise anything
         return None
-
-
-def _of_tensor(tensor: Any) -> Any:
-    """A CPU tensor's own memory, where numpy has its type."""
-    tensor = tensor.detach()
-    try:
-        return tensor.numpy()
-    except TypeError:  # bfloat16
-        return tensor.float().numpy()
 
 
 def _flatten(codes: Any) -> Any:

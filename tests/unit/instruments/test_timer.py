@@ -25,7 +25,7 @@ def test_recording_starts_it_and_it_drains() -> None:
     for _ in range(200_000):
         bound.record(1)
     for _ in range(200):
-        if not bound.buffer:
+        if bound.pending.count == 200_000:
             break
         timer._stopping.wait(0.05)
     assert bound.pending.count == 200_000

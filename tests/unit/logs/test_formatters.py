@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otelml.logs import bridge
 from otelml.logs.flat import to_flat
 from otelml.logs.formatters import ColorFormatter, JSONFormatter, PlainFormatter, is_color_wanted
+from otelml.logs.ml_formatter import MLFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,37 @@ def test_text_of_extras() -> None:
 def test_text_without_extras() -> None:
     """Extras can be left out."""
     assert PlainFormatter("%(message)s", show_extra=False).format(make_record(a=1)) == "hello"
+
+
+class Mute:
+    """An object without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "formatter", [ColorFormatter(color=False), PlainFormatter(), MLFormatter(), JSONFormatter()]
+)
+@pytest.mark.parametrize(
+    ("message", "args", "said"),
+    [
+        ("%d steps", ("two",), "%d steps ["),
+        (Mute(), (), "Mute"),
+        ("%s", (Mute(),), "Mute"),
+        ("a", ("b",), "a ["),
+    ],
+)
+def test_a_message_that_has_no_text_is_a_line(
+    formatter: logging.Formatter, message: Any, args: tuple[Any, ...], said: str
+) -> None:
+    """It costs no record, and stays as it is for other handlers."""
+    record = make_record()
+    record.msg, record.args = message, args
+    assert said in formatter.format(record)
+    assert (record.msg, record.args) == (message, args)
 
 
 def test_colors() -> None:
