@@ -12,17 +12,17 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serverkit import PATIENCE_S, ROOT, Collector, free_ports, plain_environ, wait_until
+from otlpkit import LayeredCollector
+from serverkit import PATIENCE_S, plain_environ, wait_until
 
 from otelml.export.delivery import BATCH_SIZE, QUEUE_SIZE
 
 OUTAGE_S = 60 if os.environ.get("CI") else 10
-LAYERS = ROOT / "collector-config"
 METRIC_INTERVAL_S = 1
 
 # A collector that keeps what it gets, whole when it is told to end.
@@ -82,9 +82,12 @@ print(sent)
 class Program:
     """PROGRAM under a service name, at so many spans and log records a second, over OTLP to a port."""
 
-    def __init__(self, folder: Path, service: str, rate: float, port: int) -> None:
+    def __init__(
+        self, folder: Path, service: str, rate: float, port: int, protocol: str = "http/protobuf"
+    ) -> None:
         environ = plain_environ(
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             OTEL_METRIC_EXPORT_INTERVAL=str(1000 * METRIC_INTERVAL_S),
             OTELML_SPAN_BUDGET="all",
             # Far away: what ends late would be seen.
@@ -200,38 +203,22 @@ def sink(tmp_path: Path) -> Sink:
 
 
 @pytest.fixture
-def last(tmp_path: Path, sink: Sink) -> Collector:
-    """The last collector on the way, not started; its first port takes OTLP over HTTP."""
+def last(tmp_path: Path, sink: Sink) -> LayeredCollector:
+    """The last collector on the way, not started."""
     layer = tmp_path / "sink.yaml"
     layer.write_text(SINK)
-    return collector(tmp_path / "last", "base", more=[layer], SINK=str(sink.path))
-
-
-def collector(folder: Path, *layers: str, more: Sequence[Path] = (), **environ: str) -> Collector:
-    """One of the layers that ship, and `more`, on ports of its own."""
-    folder.mkdir()
-    http, grpc, own, health = free_ports(4)
-    ports = {"HTTP": http, "GRPC": grpc, "METRICS": own, "HEALTH": health}
-    return Collector(
-        folder,
-        *[LAYERS / f"{layer}.yaml" for layer in layers],
-        *more,
-        ports=[http],
-        environ={
-            **{f"OTELCOL_{name}_PORT": str(port) for name, port in ports.items()},
-            "OTELCOL_LOG_LEVEL": "error",
-            **environ,
-        },
+    return LayeredCollector(
+        tmp_path, "base", layer, environ={"SINK": str(sink.path), "OTELCOL_LOG_LEVEL": "error"}
     )
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def work(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Starts programs, none of which outlives the test."""
     started: list[Program] = []
 
-    def start_one(service: str, rate: float, port: int) -> Program:
-        started.append(Program(tmp_path, service, rate, port))
+    def start_one(service: str, rate: float, **otlp: object) -> Program:
+        started.append(Program(tmp_path, service, rate, **otlp))
         return started[-1]
 
     yield start_one
@@ -254,10 +241,13 @@ def arrives(sink: Sink, service: str, sequence: int) -> Callable[[], bool]:
     return have_arrived
 
 
-def test_a_collector_that_is_down_costs_what_finds_no_room(last: Collector, sink: Sink, start: Any) -> None:
+def test_a_collector_that_is_down_costs_what_finds_no_room(
+    last: LayeredCollector, sink: Sink, work: Any
+) -> None:
     """Nothing where the queues are enough for the outage; else what is beyond them, counted to the last item."""
     with last:
-        few, many = start("few", 20, last.ports[0]), start("many", 500, last.ports[0])
+        few = work("few", 20, port=last.grpc_port, protocol="grpc")
+        many = work("many", 500, port=last.http_port)
         for program in (few, many):
             wait_until(arrives(sink, program.service, 10), last.read_log)
         before = many.ask()["sent"]
@@ -289,10 +279,10 @@ def test_a_collector_that_is_down_costs_what_finds_no_room(last: Collector, sink
         assert min(lost) >= before + QUEUE_SIZE
 
 
-def test_a_program_ends_while_its_collector_is_down(last: Collector, sink: Sink, start: Any) -> None:
+def test_a_program_ends_while_its_collector_is_down(last: LayeredCollector, sink: Sink, work: Any) -> None:
     """At once, though its deadline is ten minutes away, and it says what that cost, to the last item."""
     with last:
-        program = start("ends", 100, last.ports[0])
+        program = work("ends", 100, port=last.http_port)
         wait_until(arrives(sink, "ends", 10), last.read_log)
     stopped_at = program.ask()["sent"]
     wait_until(lambda: program.ask()["sent"] > stopped_at + 100)
@@ -309,17 +299,20 @@ def test_a_program_ends_while_its_collector_is_down(last: Collector, sink: Sink,
 
 
 def test_an_agent_that_is_killed_keeps_what_it_took(
-    tmp_path: Path, last: Collector, sink: Sink, start: Any
+    tmp_path: Path, last: LayeredCollector, sink: Sink, work: Any
 ) -> None:
     """Its gateway is down meanwhile. Nothing is lost; a batch that was in flight at the kill may arrive twice."""
-    gateway_url = f"http://127.0.0.1:{last.ports[0]}"
-    agent = collector(
-        tmp_path / "agent", "base", "redaction", "health", "agent",
-        GATEWAY_OTLP_URL=gateway_url, OTELCOL_STORAGE_DIR=str(tmp_path / "storage"),
-    )  # fmt: skip
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    environ = {
+        "GATEWAY_OTLP_URL": last.url,
+        "OTELCOL_STORAGE_DIR": str(folder / "storage"),
+        "OTELCOL_LOG_LEVEL": "error",
+    }
+    agent = LayeredCollector(folder, "base", "redaction", "health", "agent", environ=environ)
     with agent:
         with last:
-            program = start("kept", 100, agent.ports[0])
+            program = work("kept", 100, port=agent.http_port)
             wait_until(arrives(sink, "kept", 10), agent.read_log)
         time.sleep(OUTAGE_S / 2)
         agent.stop(signal.SIGKILL)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import sampling
 
 from otelml import configurator
@@ -17,6 +19,8 @@ from otelml.configurator.decision import EMBEDDED, decide, entry_point_name, fin
 from otelml.configurator.description import describe_destinations, describe_resource, print_line
 from otelml.configurator.environment import overlay, standard_environment
 from otelml.configurator.present import is_logging_bridged
+from otelml.configurator.providers import Builder
+from otelml.export.wire import LIMIT_S, wire_of
 from otelml.settings import SIGNALS, Settings, SettingsError, components, current, load, load_lenient
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -158,6 +162,23 @@ def test_scope_configurators_are_the_sdk_s_business(
     monkeypatch.delattr(private, "_import_tracer_configurator")
     assert providers.scope_configurator("tracer") == {}
     assert "OTEL_PYTHON_TRACER_CONFIGURATOR='mine' has no effect" in caplog.text
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize(
+    ("temporality", "limit_s"),
+    [(None, LIMIT_S), ("cumulative", LIMIT_S), ("delta", math.inf), ("lowmemory", math.inf)],
+)
+def test_deltas_are_tried_for_ever(temporality: str | None, limit_s: float, protocol: str) -> None:
+    """One that is given up is missing from the total; cumulative values, spans and log records have a limit."""
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    settings = load(told, temporality=temporality)
+    pipeline = Builder(settings, Resource({}), decide(settings).values()).build()
+    (reader,) = pipeline.readers
+    queues = [queue._handover.wire for queue in pipeline.exporters]
+    assert wire_of(reader._target)._limit_s == limit_s
+    assert [wire._limit_s for wire in queues] == [LIMIT_S, LIMIT_S]
+    pipeline.shutdown(60)
 
 
 def test_the_start_up_line_says_where_everything_goes(

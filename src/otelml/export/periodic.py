@@ -78,39 +78,41 @@ class PeriodicReader(PeriodicExportingMetricReader):
         while not stopping.wait(max(0.0, due_s - monotonic())):
             due_s = monotonic() + self._interval_s
             with internal.guard(f"export.{self.destination}"):
-                self.collect(timeout_millis=self._timeout_s * 1000)
+                self._collect_alone(self._timeout_s * 1000)
+
+    def _collect_alone(self, timeout_millis: float) -> bool:
+        """Collect and export; False when that was not delivered.
+
+        Not even collected while another export does not end: what is collected and then cannot be exported is lost
+        where the exporter wants deltas. The exporter's own limits bound the export itself.
+        """
+        if not self._exporting.acquire(timeout=max(0.0, timeout_millis / 1000)):
+            return False
+        try:
+            self.collect(timeout_millis=timeout_millis)
+        finally:
+            self._exporting.release()
+        return self.delivered
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> None:
         if not self._open:
             return
         self.delivered = False
         with suppress_instrumentation(), internal.guard(f"export.{self.destination}"):
-            self.delivered = self._export(metrics_data, timeout_millis)
+            result = self._target.export(metrics_data, timeout_millis=timeout_millis)
+            self.delivered = result is MetricExportResult.SUCCESS
+        rejected = wire_of(self._target).rejected
         if not self.delivered:
             internal.count("errors", f"export.{self.destination}", "metrics_undelivered")
-
-    def _export(self, metrics_data: MetricsData, timeout_millis: float) -> bool:
-        # Waiting for an export that hangs ends; the exporter's own limit bounds the export itself.
-        if not self._exporting.acquire(timeout=max(0.0, timeout_millis / 1000)):
-            return False
-        wire = wire_of(self._target)
-        try:
-            result = self._target.export(metrics_data, timeout_millis=timeout_millis)
-            if result is MetricExportResult.SUCCESS and wire.rejected:
-                internal.count(
-                    "dropped", f"export.{self.destination}", "metric_points_rejected", wire.rejected
-                )
-        finally:
-            self._exporting.release()
-        return result is MetricExportResult.SUCCESS
+        elif rejected:
+            internal.count("dropped", f"export.{self.destination}", "metric_points_rejected", rejected)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Collect and export now; False when that was not delivered."""
         if not self._open:
             return True
         wire_of(self._target).hurry()
-        self.collect(timeout_millis=timeout_millis)
-        return self.delivered
+        return self._collect_alone(timeout_millis)
 
     def last_call(self) -> None:
         """`lifecycle` calls this when the process ends: what an endpoint does not take now is lost."""

@@ -143,8 +143,8 @@ def test_an_exporter_that_raises_is_contained(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_flush_does_not_wait_for_an_export_that_hangs() -> None:
-    """It gives up at its own limit."""
-    make = Factory()
+    """It gives up at its own limit, and collects nothing by then: a delta would be lost."""
+    make = Factory(preferred_temporality={Counter: AggregationTemporality.DELTA})
     reader = PeriodicReader(make, interval_s=3600, destination="otlp")
     provider, counter = counting_provider(reader)
     counter.add(1)
@@ -159,9 +159,14 @@ def test_a_flush_does_not_wait_for_an_export_that_hangs() -> None:
     thread = threading.Thread(target=reader.force_flush)
     thread.start()
     assert entered.wait(60)
+    counter.add(2)
     assert reader.force_flush(timeout_millis=10) is False
     hanging.set()
     thread.join()
+    del make.made[0].export
+    assert reader.force_flush()
+    assert make.made[0].values == [2]
+    assert internal.totals() == {}
     provider.shutdown()
 
 
