@@ -166,6 +166,12 @@ def test_errors_are_reported_whatever_becomes_of_the_signals(
     assert sentry.events == []
 
 
+def test_traces_to_sentry_need_to_be_told_where_that_is(run: Any) -> None:
+    """A setting like any other that cannot be used."""
+    done = run("    pass", status=1, SENTRY_DSN="", OTEL_TRACES_EXPORTER="otelml_sentry")
+    assert "OTEL_TRACES_EXPORTER='otelml_sentry': LookupError: there is no SENTRY_DSN" in done.stderr
+
+
 def test_after_shutdown_nothing_is_reported(run: Any, sentry: SentryCapture) -> None:
     """What was before it is."""
     run(

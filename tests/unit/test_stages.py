@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 import otelml
 from otelml import testing
 from otelml.instruments import internal
-from otelml.stages import marks
+from otelml.stages import failures, marks
 from otelml.stages import names as stage_names
 
 if TYPE_CHECKING:
@@ -713,3 +713,83 @@ class TestWhatProgramsDo:
                 assert not trace.get_current_span().is_recording()
         finally:
             logger.removeHandler(handler)
+
+
+def test_who_listens_is_told_of_each_failure() -> None:
+    """What failed, what it was given, its exception and its span, from every form and whatever the budget."""
+    told: list[failures.Failure] = []
+    failures.listeners.append(told.append)
+
+    @otelml.stage("called")
+    def called() -> None:
+        raise ValueError("called")
+
+    @otelml.stage("generated")
+    def generated() -> Iterator[int]:
+        yield 1
+        raise ValueError("generated")
+
+    with testing.capture(span_budget=1) as telemetry:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="block"), otelml.stage("block", items=3, layer=7):
+                raise ValueError("block")
+        for work in (called, lambda: list(generated())):
+            with pytest.raises(ValueError):
+                work()
+        spans = {span.context.span_id: span.attributes["ml.stage.kept"] for span in telemetry.spans}
+    assert [(failure.name, str(failure.error)) for failure in told] == [
+        ("block", "block"), ("block", "block"), ("called", "called"), ("generated", "generated"),
+    ]  # fmt: skip
+    assert told[0].identity == {"ml.stage.name": "block", "ml.stage.items": 3}
+    assert told[0].attributes == {"layer": 7}
+    assert [spans[failure.span.get_span_context().span_id] for failure in told] == [
+        "first", "failed", "first", "first",
+    ]  # fmt: skip
+
+
+def test_a_failure_is_told_before_the_exception_goes_on_and_a_generator_that_is_closed_has_not_failed() -> (
+    None
+):
+    """Once, from the thread that fails, while the exception is being handled."""
+    told: list[Any] = []
+    failures.listeners.append(
+        lambda failure: told.append((failure.error, sys.exc_info()[1], threading.get_ident()))
+    )
+
+    @otelml.stage("generated")
+    def generated() -> Iterator[int]:
+        yield 1
+
+    with testing.capture():
+        generator = generated()
+        next(generator)
+        generator.close()
+        with pytest.raises(ValueError) as caught, otelml.stage("block"):
+            raise ValueError("x")
+    assert told == [(caught.value, caught.value, threading.get_ident())]
+
+
+def test_what_is_around_a_failure_is_known_where_it_has_spans() -> None:
+    """Stage and model, the inner ones first; also in tasks, generators and between spans of others; nothing after."""
+    failures.listeners.append(lambda _: None)
+    seen: list[Any] = []
+
+    @otelml.stage("generated")
+    def generated() -> Iterator[int]:
+        yield 1
+        seen.append(dict(failures.within()))
+        yield 2
+
+    async def task() -> None:
+        with otelml.stage("task"):
+            await asyncio.sleep(0)
+            seen.append(dict(failures.within()))
+
+    with testing.capture(), otelml.inference("encoder", version=2), otelml.stage("outer"):
+        with trace.get_tracer("x").start_as_current_span("of others"), otelml.stage("inner"):
+            seen.append(dict(failures.within()))
+        list(generated())
+        asyncio.run(task())
+    encoder = {"ml.model.name": "encoder", "ml.model.version": "2"}
+    assert seen == [encoder | {"ml.stage.name": name} for name in ("inner", "generated", "task")]
+    assert failures.within() == {}

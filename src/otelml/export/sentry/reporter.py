@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otelml.export.sentry import once, surroundings
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
 
     from otelml.stages.failures import Failure
 
+Describe = Callable[[], dict[str, Any]]
+"""Makes the rest of an event, once it is known that it will be sent."""
+
 MAX_VALUES = 100
 MAX_TEXT = 8192
 """Of `extra`: values, and characters of each."""
+
+_TELEMETRY = ("opentelemetry.", "sentry_sdk.")
+"""Loggers whose troubles are not the program's; those of an export are not heard of at all."""
 
 _STAGE_ERROR = "ml.stage_error"
 _KNOWN = "otelml"
@@ -157,30 +164,24 @@ class Reporter:
     def report_failure(self, failure: Failure) -> None:
         """A stage, an inference or a run has failed."""
         with internal.guard(COMPONENT):
-            extra = {name: to_attribute(value) for name, value in failure.attributes.items()}
-            more = {"transaction": failure.name, "extra": shorten(extra, MAX_VALUES, MAX_TEXT)}
-            known = _Known(failure.identity, failure.span)
-            if failure.error is not None:
-                self._report_exception(failure.error, {"type": "otelml"}, known, more)
+            known, kind = _Known(failure.identity, failure.span), ("failure", failure.name)
+            if failure.error is None:
+                self._report_message(kind, lambda: _describe_failure(failure), known)
             else:
-                message = {"level": "error", "logentry": {"message": f"{failure.name} failed"}}
-                self._report_message({**message, **more}, ("failure", failure.name), known)
+                mechanism = {"type": "otelml"}
+                self._report_exception(failure.error, mechanism, lambda: _describe_work(failure), known)
 
     def report_uncaught(self, error: BaseException, where: str) -> None:
         """Nobody catches `error`. The one that ends the program is sent whatever was sent before it."""
-        thread = threading.current_thread()
-        more = {} if thread is threading.main_thread() else {"extra": {"thread.name": thread.name}}
         mechanism = {"type": where, "handled": False}
-        self._report_exception(error, mechanism, _NOTHING, more, always=where == "excepthook")
+        self._report_exception(error, mechanism, _describe_thread, always=where == "excepthook")
 
     def hear(
         self, record: logging.LogRecord, message: str, attributes: dict[str, Any], event_name: str | None
     ) -> None:
         """A log record: a crumb, and from ERROR on an issue."""
         with internal.guard(COMPONENT):
-            if str(record.name).startswith("sentry_sdk"):
-                return
-            if record.levelno >= logging.ERROR:
+            if record.levelno >= logging.ERROR and not str(record.name).startswith(_TELEMETRY):
                 self._report_record(record, message, attributes, event_name)
             if record.levelno >= logging.INFO or event_name:
                 self._breadcrumbs.add(record, message, attributes, event_name)
@@ -190,19 +191,16 @@ class Reporter:
     ) -> None:
         if event_name == _STAGE_ERROR and sys.exc_info()[1] is not None:
             return  # the stage has told of it
-        event = {
-            "level": level_name(record.levelno),
-            "logger": str(record.name),
-            "logentry": {"message": _template(record, message), "formatted": message},
-            "extra": shorten(attributes, MAX_VALUES, MAX_TEXT),
-        }
+
         error = _error_of(record)
         if error is not None:
-            self._report_exception(error, {"type": "logging", "handled": True}, _NOTHING, event)
-            return
-        if event_name:
-            event["fingerprint"] = [event_name, str(record.name)]
-        self._report_message(event, (record.name, record.pathname, record.lineno), _NOTHING)
+            mechanism = {"type": "logging", "handled": True}
+            self._report_exception(
+                error, mechanism, lambda: _describe_record(record, message, attributes, None)
+            )
+        else:
+            place = (record.name, record.pathname, record.lineno)
+            self._report_message(place, lambda: _describe_record(record, message, attributes, event_name))
 
     # -- what is sent
 
@@ -210,8 +208,8 @@ class Reporter:
         self,
         error: BaseException,
         mechanism: Mapping[str, Any],
-        known: _Known,
-        more: Mapping[str, Any],
+        describe: Describe,
+        known: _Known = _NOTHING,
         *,
         always: bool = False,
     ) -> None:
@@ -225,11 +223,11 @@ class Reporter:
             event, hint = event_from_exception(
                 error, client_options=self._client.options, mechanism=dict(mechanism)
             )
-            self._capture({**event, **more}, hint, known)
+            self._capture({**event, **describe()}, hint, known)
 
-    def _report_message(self, event: dict[str, Any], kind: Hashable, known: _Known) -> None:
+    def _report_message(self, kind: Hashable, describe: Describe, known: _Known = _NOTHING) -> None:
         if self._is_in_force() and self._admits(kind):
-            self._capture(event, {}, known)
+            self._capture(describe(), {}, known)
 
     def _admits(self, kind: Hashable) -> bool:
         if self._limit.admits(kind):
@@ -280,11 +278,45 @@ class Reporter:
             crumbs.sort(key=lambda crumb: crumb["timestamp"])
 
 
+def _describe_work(failure: Failure) -> dict[str, Any]:
+    given = {name: to_attribute(value) for name, value in failure.attributes.items()}
+    return {"transaction": failure.name, "extra": shorten(given, MAX_VALUES, MAX_TEXT)}
+
+
+def _describe_failure(failure: Failure) -> dict[str, Any]:
+    entry = {"message": f"{failure.name} failed"}
+    return {"level": "error", "logentry": entry, **_describe_work(failure)}
+
+
+def _describe_thread() -> dict[str, Any]:
+    thread = threading.current_thread()
+    return {} if thread is threading.main_thread() else {"extra": {"thread.name": thread.name}}
+
+
+def _describe_record(
+    record: logging.LogRecord, message: str, attributes: Mapping[str, Any], event_name: str | None
+) -> dict[str, Any]:
+    """`event_name` is what Sentry groups by, where there is no exception to do that by."""
+    found: dict[str, Any] = {
+        "level": level_name(record.levelno),
+        "logger": str(record.name),
+        "logentry": {"message": _template(record, message), "formatted": message},
+        "extra": shorten(attributes, MAX_VALUES, MAX_TEXT),
+    }
+    if event_name:
+        found["fingerprint"] = [event_name, str(record.name)]
+    return found
+
+
 def _error_of(record: logging.LogRecord) -> BaseException | None:
-    """The exception that it is about: what is logged while one is handled is, whether the call says so or not."""
+    """The exception that it is about: the one it was given, else the one that the logging function is handling."""
     given: BaseException | None = read_exc_info(record)[1]
     handled = sys.exc_info()[1]
-    return given if given is not None or handled is None or not once.is_failure(handled) else handled
+    if given is not None or handled is None or handled.__traceback__ is None or not once.is_failure(handled):
+        return given
+    # The first frame is that of the `except` block: what a function called from there logs may be about anything.
+    code = handled.__traceback__.tb_frame.f_code
+    return handled if (code.co_filename, code.co_name) == (record.pathname, record.funcName) else None
 
 
 def _kind_of(error: BaseException) -> Hashable:

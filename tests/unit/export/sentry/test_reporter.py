@@ -121,6 +121,16 @@ def test_events_at_error_are_issues_grouped_by_their_name(sentry: Sentry) -> Non
     assert sentry.event["extra"]["xid"] == 79
 
 
+def test_events_with_an_exception_are_grouped_by_that(sentry: Sentry) -> None:
+    """As any exception is."""
+    try:
+        fail()
+    except BadBatch:
+        events.emit("tuning_failed", level="ERROR", logger=log, exc_info=True)
+    assert sentry.titles == ["BadBatch: bad batch"]
+    assert "fingerprint" not in sentry.event
+
+
 # -- what is and what is not
 
 
@@ -169,6 +179,14 @@ def test_the_end_of_a_command_is_no_issue(sentry: Sentry) -> None:
         with pytest.raises(BadBatch), otelml.stage("main"):
             raise leaving
     assert sentry.titles == ["BadBatch: 2"]
+
+
+def test_troubles_of_telemetry_are_no_issues(sentry: Sentry) -> None:
+    """They are not the program's; what comes of them is counted elsewhere."""
+    logging.getLogger("opentelemetry.sdk.metrics").error("callback failed")
+    logging.getLogger("sentry_sdk.errors").error("queue full")
+    log.error("of the program")
+    assert sentry.titles == ["of the program"]
 
 
 def test_failed_inferences_and_runs(sentry: Sentry) -> None:
@@ -267,6 +285,21 @@ def test_a_stage_error_that_no_stage_has_told_of_is_an_issue(sentry: Sentry) -> 
     said = {"error_type": "BadBatch", "error_message": "bad batch"}
     events.stage_error(stage="encode", elapsed_ms=3.0, message="Failed encode", **said)
     assert sentry.titles == ["Failed encode"]
+
+
+def test_what_else_is_logged_while_an_exception_is_handled_is_not_about_it(sentry: Sentry) -> None:
+    """A function that is called from the `except` block may have failures of its own to tell of."""
+
+    def clean_up() -> None:
+        log.error("disk full")
+
+    try:
+        with otelml.stage("encode"):
+            fail()
+    except BadBatch:
+        clean_up()
+    assert sentry.titles == ["BadBatch: bad batch", "disk full"]
+    assert "exception" not in sentry.events[1]
 
 
 def test_equal_failures_are_not_the_same(sentry: Sentry) -> None:
