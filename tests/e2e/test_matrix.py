@@ -288,6 +288,10 @@ def test_logs_in_loki(arrived: Arrived) -> None:
     assert found == expected
     assert {received.path for received in arrived.loki.received} == {"/otlp/v1/logs"}
     assert {r["service.name"] for r in arrived.loki.resources("logs")} == {SERVICE}
+    # As an attribute, since Loki drops the name itself.
+    assert {(r.event_name, attributes_of(r).get("event", "")) for r in arrived.loki.log_records()} > {
+        ("ml.run_end",) * 2
+    }
 
 
 def in_loki(arrived: Arrived) -> Counter[Any]:
@@ -296,7 +300,7 @@ def in_loki(arrived: Arrived) -> Counter[Any]:
         (
             record.body.string_value,
             record.severity_text.replace("WARN", "WARNING"),
-            record.event_name.removeprefix("ml.") or None,
+            attributes_of(record).get("event", "").removeprefix("ml.") or None,
             record.trace_id.hex(),
         )
         for record in arrived.loki.log_records()
