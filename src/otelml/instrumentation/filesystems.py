@@ -30,6 +30,9 @@ INTERVAL_S = 30.0
 PATIENCE_S = 0.01
 """How long a collection waits for new answers: a local filesystem needs 0.2 ms; one that hangs is waited for once."""
 
+FIRST_PATIENCE_S = 0.5
+"""The same before the first answer, without which a short job on a busy machine would have none."""
+
 FORGET_S = 3 * INTERVAL_S
 """After so long without an answer the space is unknown, and the series are absent."""
 
@@ -82,7 +85,8 @@ class Filesystems:
                 yield space.used / (space.used + space.free), space.attributes
 
     def _spaces(self) -> list[Space]:
-        patient_until_s = monotonic() + PATIENCE_S
+        is_first = any(watch.is_new for watch in self._watches)
+        patient_until_s = monotonic() + (FIRST_PATIENCE_S if is_first else PATIENCE_S)
         for started in [watch.ask() for watch in self._watches]:
             if started is not None:
                 started.join(max(0.0, patient_until_s - monotonic()))
@@ -100,6 +104,11 @@ class _Watch:
         self._path, self._look, self._clock = path, look, clock
         self._found: tuple[float, Space | None] = (float("-inf"), None)
         self._thread: Thread | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody has looked yet."""
+        return self._thread is None
 
     @property
     def space(self) -> Space | None:

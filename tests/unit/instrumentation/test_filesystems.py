@@ -56,6 +56,7 @@ class Disks:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine must not make a test fail: wait long for threads that do answer."""
     monkeypatch.setattr(filesystems, "PATIENCE_S", TIMEOUT_S)
+    monkeypatch.setattr(filesystems, "FIRST_PATIENCE_S", TIMEOUT_S)
 
 
 def places(found: Filesystems) -> list[str]:
@@ -132,6 +133,15 @@ def test_one_that_hangs_holds_up_nobody() -> None:
     assert disks.asked.count("nfs") == 2
     disks.hanging.pop("nfs").set()
     wait_for(lambda: places(found) == ["/1", "/2"])
+
+
+def test_the_first_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short job exports once: its filesystems are there, however late the thread that asks gets its turn."""
+    monkeypatch.setattr(filesystems, "PATIENCE_S", 0)
+    monkeypatch.setattr(filesystems, "FIRST_PATIENCE_S", TIMEOUT_S)
+    disks = Disks({"/": space(1)}, hanging={"/": threading.Event()})
+    threading.Timer(0.05, disks.hanging["/"].set).start()
+    assert places(disks.open()) == ["/1"]
 
 
 @pytest.mark.usefixtures("patient")
