@@ -6,7 +6,6 @@ do not say why: a collector that restarts would cost everything that was sent me
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 from time import monotonic
@@ -79,19 +78,19 @@ class Wire:
         Raises the last UndeliveredError when no further attempt makes sense.
         """
         self.forget()
-        end_s, pauses = monotonic() + self._limit_s, _pauses_s()
-        for is_first in itertools.chain((True,), itertools.repeat(False)):
+        end_s, pauses, is_first = monotonic() + self._limit_s, _pauses_s(), True
+        while True:
             try:
                 return attempt()
             except UndeliveredError as problem:
-                _tell(problem)
-                if problem.cut and is_first:
-                    continue
-                wait_s = max(problem.after_s, next(pauses))
-                if self._ending or not problem.passing or monotonic() + wait_s > end_s:
-                    raise
+                at_once = problem.cut and is_first
+                wait_s = 0.0 if at_once else max(problem.after_s, next(pauses))
+                if not at_once:
+                    _tell(problem)
+                    if self._ending or not problem.passing or monotonic() + wait_s > end_s:
+                        raise
+            is_first = False
             self._pause(wait_s)
-        raise AssertionError
 
     def forget(self) -> None:
         """Let the next request start anew."""
