@@ -1,13 +1,11 @@
-"""A real Prometheus computes the psi of a fleet with the expressions of docs/drift.md, and gets what `merge` gets."""
+"""A real Prometheus computes the psi of a fleet with the rules that ship, and gets what `merge` gets."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import re
 import subprocess
 import sys
-import textwrap
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -17,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from rulekit import RULES
 from serverkit import PATIENCE_S, Prometheus, wait_until
 
 from otelml.drift import DriftReference, DriftWindow
 from otelml.drift.scores import psi
 
-ROOT = Path(__file__).parents[2]
 SCRAPE_S = 0.25
 RANGE = "5m"
 """Far longer than the test: so `increase` covers it all, and has nothing to extrapolate to at the range's start."""
@@ -89,11 +88,10 @@ def replicas(tmp_path: Path, reference: DriftReference) -> Iterator[list[Replica
             replica.process.communicate(timeout=PATIENCE_S)
 
 
-def read_rules() -> str:
-    """The recording rules as they stand in the page, over `RANGE`."""
-    page = (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
-    blocks = [textwrap.dedent(b) for b in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
-    (rules,) = (block for block in blocks if "record:" in block)
+def read_drift_rules() -> str:
+    """The recording rules of a fleet's drift, over `RANGE`."""
+    document = yaml.safe_load((RULES / "rules.yaml").read_text(encoding="utf-8"))
+    rules = yaml.safe_dump({"groups": [group for group in document["groups"] if group["name"] == "ml_drift"]})
     changed = rules.replace("[1h]", f"[{RANGE}]")
     assert changed != rules
     return changed
@@ -104,7 +102,7 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 @pytest.fixture
 def query(replicas: list[Replica], tmp_path: Path) -> Iterator[Query]:
-    """Asks a Prometheus that scrapes both replicas and evaluates the page's rules."""
+    """Asks a Prometheus that scrapes both replicas and evaluates the rules."""
     config = {
         "global": {
             "scrape_interval": f"{SCRAPE_S * 1000:.0f}ms",
@@ -118,7 +116,7 @@ def query(replicas: list[Replica], tmp_path: Path) -> Iterator[Query]:
             }
         ],
     }
-    (tmp_path / "rules.yaml").write_text(read_rules())
+    (tmp_path / "rules.yaml").write_text(read_drift_rules())
     with Prometheus(tmp_path, config) as prometheus:
         yield prometheus.query
 
