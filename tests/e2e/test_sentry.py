@@ -121,14 +121,15 @@ EXPECTED = {
 def test_errors_become_issues_once(bugsink: Bugsink, tmp_path: Path) -> None:
     """Exactly these, from either way in; a second run adds events to the same issues."""
     dsn = bugsink.create_project("train")
-    done = run(tmp_path, INSTRUMENT, SENTRY_DSN=dsn, SENTRY_ENVIRONMENT="test", SENTRY_RELEASE="1.2.0")
+    environ = {"SENTRY_ENVIRONMENT": "test", "SENTRY_RELEASE": "1.2.0", "SENTRY_TRACES_SAMPLE_RATE": "0"}
+    done = run(tmp_path, INSTRUMENT, SENTRY_DSN=dsn, **environ)
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith("ValueError: bad batch")
     issues = by_title(bugsink)
     assert {title: len(events) for title, events in issues.items()} == EXPECTED
     check_events(issues, spans_in(tmp_path))
 
-    code = f"import otelml\notelml.configure(sentry_dsn={dsn!r}, sentry_environment='test')\n{PROGRAM}"
+    code = f"import otelml\notelml.configure(sentry_dsn={dsn!r}, sentry_traces_sample_rate=0)\n{PROGRAM}"
     assert run(tmp_path, [sys.executable], code).returncode == 1
     again = {title: len(events) for title, events in by_title(bugsink).items()}
     assert again == {title: 2 * count for title, count in EXPECTED.items()}

@@ -6,7 +6,9 @@ the SDK's spans (docs/decisions/0010).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from otelml.export.wire import Wire
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -15,8 +17,15 @@ if TYPE_CHECKING:
 
 
 def create_span_exporter(dsn: Dsn) -> SpanExporter:
-    """An OTLP/HTTP exporter to the project of `dsn`. It reads OTEL_EXPORTER_OTLP_*, which is about a collector."""
+    """An OTLP/HTTP exporter to the project of `dsn`, with a wire. It reads OTEL_EXPORTER_OTLP_*: of a collector."""
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(dsn.otlp_traces_url, headers=dsn.otlp_headers, compression=Compression.Gzip)
+    from otelml.export import otlp_http
+
+    def create(**more: Any) -> OTLPSpanExporter:
+        options = {"headers": dsn.otlp_headers, "compression": Compression.Gzip, **more}
+        return OTLPSpanExporter(dsn.otlp_traces_url, **options)
+
+    made: SpanExporter = otlp_http.make(create, Wire())
+    return made
