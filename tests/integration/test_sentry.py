@@ -61,6 +61,23 @@ def test_what_ends_the_program_is_reported_and_printed_as_ever(
     assert len(sentry.events) == 1
 
 
+def test_an_uncaught_exception_is_linked_to_the_span_that_it_came_through(
+    run: Any, sentry: SentryCapture
+) -> None:
+    """Of any library, with no stage around."""
+    sentry_traces = {"SENTRY_TRACES_SAMPLE_RATE": "1"}
+    code = """
+    from opentelemetry import trace
+    with trace.get_tracer("x").start_as_current_span("outer"):
+        with trace.get_tracer("x").start_as_current_span("inner"):
+            raise ValueError("batch")
+    """
+    run(code, status=1, **sentry_traces)
+    (inner,) = [span for span in sentry.spans() if span.name == "inner"]
+    (event,) = sentry.events
+    assert event["contexts"]["trace"] == {"trace_id": inner.trace_id.hex(), "span_id": inner.span_id.hex()}
+
+
 def test_in_threads_too_the_console_is_as_ever(run: Any, sentry: SentryCapture) -> None:
     """No frame of ours or of Sentry is in what is printed."""
     code = """

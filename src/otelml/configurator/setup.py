@@ -19,6 +19,7 @@ from otelml.configurator.present import Present, find_present, is_logging_bridge
 from otelml.configurator.providers import Builder
 from otelml.export import sentry
 from otelml.export.prometheus import PrometheusEndpoint
+from otelml.export.sentry.error_spans import ErrorSpans
 from otelml.instruments import drain, internal
 from otelml.logs import bridge
 from otelml.resource import create_resource, launch
@@ -164,6 +165,8 @@ def _say_present(present: Present) -> None:
 def _report_errors(pipeline: Pipeline, settings: Settings, resource: Mapping[str, Any]) -> None:
     pipeline.reporter = sentry.start(settings, resource)
     if pipeline.reporter is not None:
+        if pipeline.tracer_provider is not None:
+            pipeline.tracer_provider.add_span_processor(ErrorSpans())
         # Beside the queues, for what forks and exits ask of these.
         pipeline.exporters.append(pipeline.reporter)
         pipeline.description.append(pipeline.reporter.description)

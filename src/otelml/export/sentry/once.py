@@ -1,7 +1,8 @@
-"""Which exceptions are failures, and which of them have been reported: one failure is one issue, wherever it passes.
+"""Which exceptions are failures, which of them have been reported, and in which span each was raised.
 
-An exception carries the mark itself. A memory of ids would take a new exception for an old one at the same address,
-and one of references would keep alive what hangs on tracebacks, tensors on a GPU among it.
+An exception carries these marks itself. A memory of ids would take a new exception for an old one at the same address,
+and one of references would keep alive what hangs on tracebacks, tensors on a GPU among it. They are plain values, so
+that an exception can be pickled for a process that knows nothing of telemetry.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+Ids = tuple[int, int]
+"""Of a trace and a span."""
+
 _MARK = "__otelml_reported__"
+_PLACE = "__otelml_span__"
 _GROUP: Any = getattr(builtins, "ExceptionGroup", ())  # from Python 3.11 on
 
 
@@ -37,3 +42,14 @@ def mark(error: BaseException, *, sent: bool) -> None:
     if isinstance(error, _GROUP):
         for each in error.exceptions:
             mark(each, sent=sent)
+
+
+def place(error: BaseException, ids: Ids) -> None:
+    """Note that `error` was raised in that span, unless another is known."""
+    vars(error).setdefault(_PLACE, ids)
+
+
+def place_of(error: BaseException) -> Ids | None:
+    """The span that it was raised in, as far as that is known."""
+    found: Ids | None = vars(error).get(_PLACE)
+    return found

@@ -27,8 +27,6 @@ from otelml.stages import failures
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from opentelemetry.trace import Span
-
     from otelml.stages.failures import Failure
 
 Describe = Callable[[], dict[str, Any]]
@@ -50,7 +48,7 @@ class _Known(NamedTuple):
     """What the reporter knows of what failed, beside its surroundings."""
 
     identity: Mapping[str, Any]
-    span: Span | None
+    ids: once.Ids | None
 
 
 _NOTHING = _Known({}, None)
@@ -164,7 +162,10 @@ class Reporter:
     def report_failure(self, failure: Failure) -> None:
         """A stage, an inference or a run has failed."""
         with internal.guard(COMPONENT):
-            known, kind = _Known(failure.identity, failure.span), ("failure", failure.name)
+            known, kind = (
+                _Known(failure.identity, surroundings.ids_of(failure.span)),
+                ("failure", failure.name),
+            )
             if failure.error is None:
                 self._report_message(kind, lambda: _describe_failure(failure), known)
             else:
@@ -255,12 +256,12 @@ class Reporter:
         if ours and known is None and self._is_second(hint):
             return None
         with internal.guard(COMPONENT):
-            self._complete(event, known or _NOTHING, ours=ours)
+            self._complete(event, hint, known or _NOTHING, ours=ours)
         return event
 
     def _is_second(self, hint: Mapping[str, Any]) -> bool:
         """Whether the program reports what has been reported; if not, it has been now."""
-        error = (hint.get("exc_info") or (None, None))[1]
+        error = _error_in(hint)
         if error is None:
             return False
         if once.is_reported(error, sent=True):
@@ -268,14 +269,22 @@ class Reporter:
         once.mark(error, sent=True)
         return False
 
-    def _complete(self, event: Any, known: _Known, *, ours: bool) -> None:
+    def _complete(self, event: Any, hint: Mapping[str, Any], known: _Known, *, ours: bool) -> None:
+        error = _error_in(hint)
+        ids = known.ids or (None if error is None else once.place_of(error))
         surroundings.add(event, surroundings.describe(self._resource, known.identity))
-        surroundings.link(event, known.span, ours=ours)
+        surroundings.link(event, ids, ours=ours)
         if ours:
             event["contexts"].setdefault("runtime", surroundings.runtime())
             crumbs = event.setdefault("breadcrumbs", {}).setdefault("values", [])
             crumbs.extend(self._breadcrumbs.read())
             crumbs.sort(key=lambda crumb: crumb["timestamp"])
+
+
+def _error_in(hint: Mapping[str, Any]) -> BaseException | None:
+    """The exception that an event is about, as Sentry has it in its hints."""
+    error: BaseException | None = (hint.get("exc_info") or (None, None))[1]
+    return error
 
 
 def _describe_work(failure: Failure) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from otelml.stages import failures
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from otelml.export.sentry.once import Ids
+
 MAX_TAG = 200
 """Characters of a tag's value that Sentry takes."""
 
@@ -46,8 +48,14 @@ def add(event: dict[str, Any], known: Mapping[str, Any]) -> None:
     event.setdefault("contexts", {}).setdefault("ml", dict(known))
 
 
-def link(event: dict[str, Any], span: Span | None, *, ours: bool) -> None:
-    """Give `event` the ids of `span`, or of the current one.
+def ids_of(span: Span | None) -> Ids | None:
+    """Trace id and span id; None without a span."""
+    found = None if span is None else span.get_span_context()
+    return None if found is None or not found.is_valid else (found.trace_id, found.span_id)
+
+
+def link(event: dict[str, Any], ids: Ids | None, *, ours: bool) -> None:
+    """Give `event` these ids, or those of the current span.
 
     Without a span, Sentry's client would make ids up, which lead nowhere. The program's own client keeps its ids where
     it has spans of its own.
@@ -55,10 +63,13 @@ def link(event: dict[str, Any], span: Span | None, *, ours: bool) -> None:
     from opentelemetry import trace
 
     contexts = event.setdefault("contexts", {})
-    found = (span or trace.get_current_span()).get_span_context()
-    if found.is_valid and (ours or not _traces_itself()):
-        trace_id, span_id = trace.format_trace_id(found.trace_id), trace.format_span_id(found.span_id)
-        contexts["trace"] = {"trace_id": trace_id, "span_id": span_id}
+    found = ids or ids_of(trace.get_current_span())
+    if found is not None and (ours or not _traces_itself()):
+        trace_id, span_id = found
+        contexts["trace"] = {
+            "trace_id": trace.format_trace_id(trace_id),
+            "span_id": trace.format_span_id(span_id),
+        }
     elif ours:
         contexts.pop("trace", None)
 

@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from opentelemetry import trace
 from sentrykit import RESOURCE, Sentry
 
 from otelml import testing
+from otelml.export.sentry.error_spans import ErrorSpans
 from otelml.export.sentry.limit import RateLimit
 
 
 @pytest.fixture
 def telemetry() -> Iterator[testing.Capture]:
-    """What OpenTelemetry gets, in memory, with every span."""
+    """What OpenTelemetry gets, in memory, with every span, and what the set-up adds where there is a DSN."""
     with testing.capture() as captured:
+        provider: Any = trace.get_tracer_provider()
+        provider.add_span_processor(ErrorSpans())
         yield captured
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -449,6 +450,59 @@ def test_a_stage_out_of_budget_has_the_ids_of_the_span_that_its_failure_gets(
                     fail()
         (failed,) = [span for span in telemetry.spans if span.attributes["ml.stage.kept"] == "failed"]
     assert sentry.event["contexts"]["trace"] == ids_of(failed)
+
+
+def test_an_exception_has_the_ids_of_the_span_that_it_was_raised_in(
+    sentry: Sentry, telemetry: testing.Capture
+) -> None:
+    """The innermost one, of whatever library, though it is over when the exception is logged, or ends the program."""
+    tracer = trace.get_tracer("x")
+    for number in range(3):
+        with pytest.raises(BadBatch) as caught, tracer.start_as_current_span(f"outer {number}"):
+            try:
+                with tracer.start_as_current_span(f"inner {number}"):
+                    fail(str(number))
+            except BadBatch:
+                if number == 0:
+                    log.exception("failed")
+                with tracer.start_as_current_span("clean up"):
+                    pass
+                raise
+        if number == 1:
+            sentry_sdk.capture_exception(caught.value)
+        sentry.reporter.report_uncaught(caught.value, "excepthook")
+    inner = [span for span in telemetry.spans if span.name.startswith("inner")]
+    assert [event["contexts"]["trace"] for event in sentry.events] == [ids_of(span) for span in inner]
+
+
+def test_a_span_that_ends_while_another_exception_is_handled_is_not_where_that_was_raised(
+    sentry: Sentry, telemetry: testing.Capture
+) -> None:
+    """It has recorded none, or one of another class; ways to go on are not marked at all."""
+    tracer = trace.get_tracer("x")
+    try:
+        fail()
+    except BadBatch as error:
+        with pytest.raises(RuntimeError), tracer.start_as_current_span("clean up"):
+            raise RuntimeError("clean up") from None
+        sentry.reporter.report_uncaught(error, "excepthook")
+    assert "trace" not in sentry.event["contexts"]
+    leaving = SystemExit(1)
+    with pytest.raises(SystemExit), tracer.start_as_current_span("main"):
+        raise leaving
+    assert vars(leaving) == {}
+
+
+def test_the_marks_of_an_exception_are_plain(sentry: Sentry) -> None:
+    """So that it can be pickled for a process that has none of this installed."""
+    with pytest.raises(BadBatch) as caught, otelml.stage("encode"):
+        fail()
+    marks = vars(caught.value)
+    assert set(marks) == {"__otelml_reported__", "__otelml_span__"}
+    assert {type(mark) for mark in marks.values()} == {bool, tuple}
+    copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    sentry.reporter.report_uncaught(copied, "excepthook")
+    assert sentry.titles == ["BadBatch: bad batch"]
 
 
 def test_the_program_may_report_itself(sentry: Sentry, telemetry: testing.Capture) -> None:
