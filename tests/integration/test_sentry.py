@@ -271,12 +271,14 @@ def test_a_forked_server_process_reports(run: Any, sentry: SentryCapture) -> Non
     """Under load: nobody hangs, nothing is sent twice, also what waited when the process forked."""
     run(
         """
+    import itertools
     done = threading.Event()
 
     def log():
-        while not done.is_set():
-            logging.getLogger().error("busy")
-            time.sleep(0.001)
+        for number in itertools.count():
+            logging.getLogger().error("busy %d", number)
+            if done.wait(0.001):
+                return
 
     logging.getLogger().addHandler(logging.NullHandler())
     thread = threading.Thread(target=log)
@@ -294,9 +296,12 @@ def test_a_forked_server_process_reports(run: Any, sentry: SentryCapture) -> Non
     assert statuses == [0] * 20
     """
     )
-    titles = [title for title in sentry.titles if title != "busy"]
-    assert sorted(titles) == sorted(f"child {number}" for number in range(20))
-    assert sentry.titles.count("busy") == 10  # what a minute holds
+    children = [title for title in sentry.titles if title.startswith("child")]
+    busy = [title for title in sentry.titles if title.startswith("busy")]
+    assert sorted(children) == sorted(f"child {number}" for number in range(20))
+    assert len(busy) == len(set(busy)) in range(10, 21), (
+        busy
+    )  # what a minute holds, or two when one just ended
 
 
 # -- the program's own client

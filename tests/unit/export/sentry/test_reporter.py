@@ -417,7 +417,7 @@ def test_a_minute_holds_so_many_issues_of_a_kind(make_sentry: Callable[..., Sent
 
 def test_the_exception_that_ends_the_program_is_always_sent(make_sentry: Callable[..., Sentry]) -> None:
     """Though the limit had left it out when its stage failed; and only once."""
-    sentry = make_sentry(limit=RateLimit(per_kind=1))
+    sentry = make_sentry(limit=RateLimit(per_kind=1, clock=lambda: 0.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(internal, "_say", lambda *_, **__: None)
         for number in range(3):
