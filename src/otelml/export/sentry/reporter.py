@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otelml.export.sentry import once, surroundings
-from otelml.export.sentry.breadcrumbs import Breadcrumbs, level_name, shorten
+from otelml.export.sentry import issues, once, surroundings
+from otelml.export.sentry.breadcrumbs import Breadcrumbs
 from otelml.export.sentry.client import COMPONENT, create_ledger, create_transport_class, hush
 from otelml.export.sentry.hooks import ExceptionHooks
 from otelml.export.sentry.limit import RateLimit
 from otelml.instruments import internal
 from otelml.logs import bridge
-from otelml.logs.record import read_exc_info
-from otelml.logs.values import to_attribute
 from otelml.settings.dsn import read_dsn
 from otelml.stages import failures
 
@@ -31,10 +28,6 @@ if TYPE_CHECKING:
 
 Describe = Callable[[], dict[str, Any]]
 """Makes the rest of an event, once it is known that it will be sent."""
-
-MAX_VALUES = 100
-MAX_TEXT = 8192
-"""Of `extra`: values, and characters of each."""
 
 _TELEMETRY = ("opentelemetry.", "sentry_sdk.")
 """Loggers whose troubles are not the program's; those of an export are not heard of at all."""
@@ -167,15 +160,15 @@ class Reporter:
                 ("failure", failure.name),
             )
             if failure.error is None:
-                self._report_message(kind, lambda: _describe_failure(failure), known)
+                self._report_message(kind, lambda: issues.describe_failure(failure), known)
             else:
                 mechanism = {"type": "otelml"}
-                self._report_exception(failure.error, mechanism, lambda: _describe_work(failure), known)
+                self._report_exception(failure.error, mechanism, lambda: issues.describe_work(failure), known)
 
     def report_uncaught(self, error: BaseException, where: str) -> None:
         """Nobody catches `error`. The one that ends the program is sent whatever was sent before it."""
         mechanism = {"type": where, "handled": False}
-        self._report_exception(error, mechanism, _describe_thread, always=where == "excepthook")
+        self._report_exception(error, mechanism, issues.describe_thread, always=where == "excepthook")
 
     def hear(
         self, record: logging.LogRecord, message: str, attributes: dict[str, Any], event_name: str | None
@@ -193,15 +186,17 @@ class Reporter:
         if event_name == _STAGE_ERROR and sys.exc_info()[1] is not None:
             return  # the stage has told of it
 
-        error = _error_of(record)
+        error = issues.error_of(record)
         if error is not None:
             mechanism = {"type": "logging", "handled": True}
             self._report_exception(
-                error, mechanism, lambda: _describe_record(record, message, attributes, None)
+                error, mechanism, lambda: issues.describe_record(record, message, attributes, None)
             )
         else:
             place = (record.name, record.pathname, record.lineno)
-            self._report_message(place, lambda: _describe_record(record, message, attributes, event_name))
+            self._report_message(
+                place, lambda: issues.describe_record(record, message, attributes, event_name)
+            )
 
     # -- what is sent
 
@@ -216,7 +211,7 @@ class Reporter:
     ) -> None:
         if not once.is_failure(error) or once.is_reported(error, sent=always) or not self._is_in_force():
             return
-        admitted = self._admits(_kind_of(error)) or always
+        admitted = self._admits(issues.kind_of(error)) or always
         once.mark(error, sent=admitted)
         if admitted:
             from sentry_sdk.utils import event_from_exception
@@ -261,7 +256,7 @@ class Reporter:
 
     def _is_second(self, hint: Mapping[str, Any]) -> bool:
         """Whether the program reports what has been reported; if not, it has been now."""
-        error = _error_in(hint)
+        error = issues.error_in(hint)
         if error is None:
             return False
         if once.is_reported(error, sent=True):
@@ -270,7 +265,7 @@ class Reporter:
         return False
 
     def _complete(self, event: Any, hint: Mapping[str, Any], known: _Known, *, ours: bool) -> None:
-        error = _error_in(hint)
+        error = issues.error_in(hint)
         ids = known.ids or (None if error is None else once.place_of(error))
         surroundings.add(event, surroundings.describe(self._resource, known.identity))
         surroundings.link(event, ids, ours=ours)
@@ -279,64 +274,3 @@ class Reporter:
             crumbs = event.setdefault("breadcrumbs", {}).setdefault("values", [])
             crumbs.extend(self._breadcrumbs.read())
             crumbs.sort(key=lambda crumb: crumb["timestamp"])
-
-
-def _error_in(hint: Mapping[str, Any]) -> BaseException | None:
-    """The exception that an event is about, as Sentry has it in its hints."""
-    error: BaseException | None = (hint.get("exc_info") or (None, None))[1]
-    return error
-
-
-def _describe_work(failure: Failure) -> dict[str, Any]:
-    given = {name: to_attribute(value) for name, value in failure.attributes.items()}
-    return {"transaction": failure.name, "extra": shorten(given, MAX_VALUES, MAX_TEXT)}
-
-
-def _describe_failure(failure: Failure) -> dict[str, Any]:
-    entry = {"message": f"{failure.name} failed"}
-    return {"level": "error", "logentry": entry, **_describe_work(failure)}
-
-
-def _describe_thread() -> dict[str, Any]:
-    thread = threading.current_thread()
-    return {} if thread is threading.main_thread() else {"extra": {"thread.name": thread.name}}
-
-
-def _describe_record(
-    record: logging.LogRecord, message: str, attributes: Mapping[str, Any], event_name: str | None
-) -> dict[str, Any]:
-    """`event_name` is what Sentry groups by, where there is no exception to do that by."""
-    found: dict[str, Any] = {
-        "level": level_name(record.levelno),
-        "logger": str(record.name),
-        "logentry": {"message": _template(record, message), "formatted": message},
-        "extra": shorten(attributes, MAX_VALUES, MAX_TEXT),
-    }
-    if event_name:
-        found["fingerprint"] = [event_name, str(record.name)]
-    return found
-
-
-def _error_of(record: logging.LogRecord) -> BaseException | None:
-    """The exception that it is about: the one it was given, else the one that the logging function is handling."""
-    given: BaseException | None = read_exc_info(record)[1]
-    handled = sys.exc_info()[1]
-    if given is not None or handled is None or handled.__traceback__ is None or not once.is_failure(handled):
-        return given
-    # The first frame is that of the `except` block: what a function called from there logs may be about anything.
-    code = handled.__traceback__.tb_frame.f_code
-    return handled if (code.co_filename, code.co_name) == (record.pathname, record.funcName) else None
-
-
-def _kind_of(error: BaseException) -> Hashable:
-    """Class and place of the raise."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else None
-    return type(error), place
-
-
-def _template(record: logging.LogRecord, message: str) -> str:
-    """What Sentry groups by: the message before its arguments are put in."""
-    return record.msg if record.args and isinstance(record.msg, str) else message
