@@ -6,17 +6,23 @@ the SDK's spans (docs/decisions/0010).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from otelml.export.wire import Wire
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
-
     from otelml.settings.dsn import Dsn
 
 
-def create_span_exporter(dsn: Dsn) -> SpanExporter:
+def create_span_exporter(dsn: Dsn) -> Any:
     """An OTLP/HTTP exporter to the project of `dsn`. It reads OTEL_EXPORTER_OTLP_*, which is about a collector."""
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(dsn.otlp_traces_url, headers=dsn.otlp_headers, compression=Compression.Gzip)
+    from otelml.export import otlp_http
+
+    to_sentry = partial(
+        OTLPSpanExporter, dsn.otlp_traces_url, headers=dsn.otlp_headers, compression=Compression.Gzip
+    )
+    return otlp_http.make(to_sentry, Wire())
