@@ -11,6 +11,8 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from opentelemetry.context import Context, attach, detach
+
 from otelml.instruments import internal
 
 if TYPE_CHECKING:
@@ -124,9 +126,14 @@ def _pauses_s() -> Iterator[float]:
 
 def _tell(problem: UndeliveredError) -> None:
     fate = "waits in queues of fixed size, and what finds no room" if problem.passing else "is lost, and"
-    internal.warn_once(
-        f"wire:{problem.kind}",
-        "otelml: %s; telemetry %s is counted in otelml.internal.dropped",
-        problem,
-        fate,
-    )
+    # Within an export nothing that is logged becomes a record; this, said once, shall.
+    token = attach(Context())
+    try:
+        internal.warn_once(
+            f"wire:{problem.kind}",
+            "otelml: %s; telemetry %s is counted in otelml.internal.dropped",
+            problem,
+            fate,
+        )
+    finally:
+        detach(token)

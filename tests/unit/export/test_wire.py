@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from opentelemetry.context import Context, attach, detach, set_value
 from serverkit import PATIENCE_S, wait_until
 
+from otelml import testing
 from otelml.export import wire
 from otelml.export.wire import UndeliveredError, Wire, wire_of
+from otelml.logs.bridge import EXPORTING
 
 
 def failing(*problems: UndeliveredError) -> Callable[[], str]:
@@ -128,3 +131,15 @@ def test_an_exporter_without_a_wire_has_one_that_knows_nothing() -> None:
     """So that queues treat all alike."""
     line = wire_of(object())
     assert (line.rejected, line.too_large) == (0, False)
+
+
+def test_what_is_said_becomes_a_record() -> None:
+    """Also within an export, whose own words never do: who looks for the gap later finds the reason."""
+    with testing.capture() as telemetry, pytest.raises(UndeliveredError):
+        token = attach(set_value(EXPORTING, True, Context()))
+        try:
+            Wire(0).send(failing(down()))
+        finally:
+            detach(token)
+    (record,) = telemetry.logs
+    assert record.log_record.body.startswith("otelml: http://c:4318 answers 503;")

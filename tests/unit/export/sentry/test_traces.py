@@ -1,38 +1,36 @@
-"""The exporter to Sentry's OTLP path."""
+"""Traces over Sentry's OTLP path are held on to as those for a collector are."""
 
 from __future__ import annotations
 
 import threading
 
-from capture import attributes_of
+import pytest
+from capture import Capture
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from sentrykit import SentryCapture
-from serverkit import wait_until
+from opentelemetry.sdk.trace.export import SpanExportResult
+from serverkit import PATIENCE_S, wait_until
 
 from otelml.export.sentry.traces import create_span_exporter
+from otelml.export.wire import wire_of
 from otelml.settings.dsn import read_dsn
 
 
-def make_span(dsn: str) -> None:
-    """One span, exported at once."""
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(create_span_exporter(read_dsn(dsn))))
-    provider.get_tracer("test").start_span("encode", attributes={"ml.stage.items": 32}).end()
-    provider.shutdown()
-
-
-def test_a_server_that_is_busy_is_tried_again() -> None:
-    """As any OTLP endpoint is: what it did not take, it gets again, with the project's key."""
-    with SentryCapture(429) as server:
-        sender = threading.Thread(target=make_span, args=(server.dsn,))
-        sender.start()
-        wait_until(lambda: server.received)
-        server.status = 200
-        sender.join(60)
-        (span,) = server.spans()
-    assert (span.name, attributes_of(span)) == ("encode", {"ml.stage.items": 32})
-    assert {received.headers["x-sentry-auth"] for received in server.received} == {
-        "sentry sentry_key=public-key"
-    }
-    assert len(server.received) > 1
+def test_what_sentry_cannot_take_now_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """With its key in the header, and not in what is said about it."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("x")
+    span.end()
+    results: list[SpanExportResult] = []
+    with Capture() as sentry:
+        sentry.status = 503
+        exporter = create_span_exporter(read_dsn(sentry.url.replace("://", "://secretkey@") + "/1"))
+        thread = threading.Thread(target=lambda: results.append(exporter.export([span])))
+        thread.start()
+        wait_until(lambda: "answers 503" in caplog.text)
+        sentry.status = 200
+        wire_of(exporter).hurry()
+        thread.join(PATIENCE_S)
+    assert results == [SpanExportResult.SUCCESS]
+    refused, request = sentry.received
+    assert refused.message == request.message
+    assert "secretkey" in request.headers["x-sentry-auth"]
+    assert "secretkey" not in caplog.text
