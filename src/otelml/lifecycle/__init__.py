@@ -90,6 +90,8 @@ class _Lifecycle:
         self.pid = os.getpid()
 
     def start(self) -> None:
+        # The first look-up of a host imports this codec: a child forked just then would wait for that import for ever.
+        "localhost".encode("idna")
         for reader in self.pipeline.readers:
             if hasattr(reader, "start"):
                 reader.start()
