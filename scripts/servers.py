@@ -26,6 +26,8 @@ ALERTMANAGER = "github.com/prometheus/alertmanager@v0.31.1"
 JAEGER = "github.com/jaegertracing/jaeger@v1.76.0"
 COMPOSE = "github.com/compose-spec/compose-go/v2@v2.16.2"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+KNOWN_TO_OTELML = ("otelcol", "prometheus", "promtool", "alertmanager", "amtool")
+"""Those that `otelml up` and `otelml collector` start, by the same variables; the others are for tests alone."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,14 @@ class Server:
     @property
     def variable(self) -> str:
         """The environment variable that names another binary."""
-        return f"OTELML_{self.name.upper().replace('-', '_')}"
+        owner = "OTELML" if self.name in KNOWN_TO_OTELML else "TESTS"
+        return f"{owner}_{self.name.upper().replace('-', '_')}"
 
     @property
     def path(self) -> Path:
         """Where the binary is, or will be once it is built."""
         if chosen := os.environ.get(self.variable):
-            return Path(chosen)
+            return Path(shutil.which(chosen) or chosen)
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return cache / "otelml" / f"{self.name}-{self.version}"
 
@@ -98,7 +101,9 @@ def application(name: str, version: str) -> Server:
     def build(scratch: Path) -> Path:
         home = server.path.with_name(f"{server.path.name}.venv")
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", f"{name}=={version}"], check=True)
+        pins = Path(__file__).with_name(f"{name}.txt")
+        command = [home / "bin" / "pip", "install", "--quiet", "-c", pins, f"{name}=={version}"]
+        subprocess.run(command, check=True)
         script = scratch / name
         script.write_text(f'#!/bin/sh\ncommand=$1; shift\nexec "{home}/bin/$command" "$@"\n')
         script.chmod(0o755)
@@ -179,7 +184,7 @@ def main() -> int:
             except subprocess.CalledProcessError as error:
                 sys.exit(f"Building {server.name} failed: {error}")
         print(f"{server.variable}={server.path}" if arguments.list else server.path)
-    return 0 if all(server.path.exists() for server in chosen) else 1
+    return 0 if arguments.list or all(server.path.exists() for server in chosen) else 1
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def test_volumes_are_declared_and_layers_are_in_the_config_map() -> None:
         entry.partition("=")[0].rpartition("/")[2]: entry.rpartition("=")[2] for entry in generated["files"]
     }
     assert [path for path in files.values() if not (KUBERNETES / path).is_file()] == []
-    arguments = CONTAINERS[0]["args"]
+    arguments = [argument for argument in CONTAINERS[0]["args"] if argument.startswith("--config")]
     assert arguments == [f"--config=/etc/otelcol/{name}" for name in files]
     assert {"configMap": {"name": generated["name"]}, "name": "layers"} in POD["spec"]["volumes"]
 

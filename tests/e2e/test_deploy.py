@@ -247,9 +247,9 @@ def pod(tmp_path: Path) -> Iterator[Pod]:
             "OTELCOL_METRICS_PORT": str(ports["gateway-metrics"]), "OTELCOL_FILES_DIR": str(files),
         },
     )  # fmt: skip
-    configs = [argument.rpartition("/")[2] for argument in spec["initContainers"][0]["args"]]
-    agent = Collector(
-        layers, *(layers / name for name in configs), ports=[ports["http"], ports["health"], ports["otelcol"]],
+    options = [a.replace("/etc/otelcol", str(layers)) for a in spec["initContainers"][0]["args"]]
+    agent = Server(
+        [find("otelcol"), *options], layers, ports=[ports["http"], ports["health"], ports["otelcol"]],
         environ=environs["agent"] | {
             "GATEWAY_OTLP_URL": f"http://127.0.0.1:{ports['gateway']}",
             "OTELCOL_HTTP_PORT": str(ports["http"]), "OTELCOL_GRPC_PORT": str(ports["grpc"]),
