@@ -287,3 +287,13 @@ def test_stages_lead_to_their_traces_and_logs(title: str) -> None:
     assert (jaeger["kind"], jaeger["queryType"]) == ("jaeger", "search")
     assert (jaeger["service"], jaeger["operation"]) == ("digits", "encode")
     assert (loki["kind"], loki["expr"]) == ("loki", '{service_name="digits"} | stage="encode"')
+
+
+# -- the page
+
+
+def test_the_page_shows_each_board() -> None:
+    """docs/dashboards.md has a picture of each, none larger than 250 kB."""
+    page = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    assert {uid for uid in UIDS if f"(images/{uid}.png)" in page} == UIDS
+    assert max((ROOT / "docs" / "images" / f"{uid}.png").stat().st_size for uid in UIDS) <= 250_000

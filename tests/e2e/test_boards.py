@@ -217,6 +217,25 @@ def test_a_stages_link_finds_its_traces(tmp_path: Path) -> None:
         assert [[span["operationName"] for span in trace["spans"]] for trace in traces] == [["encode"]]
 
 
+# -- a picture
+
+
+def test_a_board_can_be_drawn(stack: EmittingStack, tmp_path: Path) -> None:
+    """As those in docs/images are: a PNG as wide as the grid."""
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    from scripts import draw_boards
+
+    end = time.time()
+    source = draw_boards.Source(stack.prometheus.url, end - 60, end, WHOLE)
+    draw_boards.draw_boards(source, tmp_path, ["otelml-overview", "otelml-drift"])
+    for name in ("otelml-overview", "otelml-drift"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.width == pytest.approx(24 * draw_boards.CELL_WIDTH * draw_boards.DPI, abs=2)
+            assert len(picture.getcolors()) > 50
+
+
 # -- numbers, compared with what the programs counted
 
 
