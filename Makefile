@@ -21,6 +21,7 @@ check: .venv/.installed ## Lint, types, generated files and contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m otelml.semconv.codegen --check
+	$(BIN)/python -m dashboards.boards --check
 	$(BIN)/python -m pytest -q tests/contract
 
 generate: .venv/.installed ## Rewrite what is a projection of the registry and of the settings
