@@ -23,6 +23,7 @@ CONFIGS = Path(__file__).parent.parent / "collector-config"
 BUILDER = "go.opentelemetry.io/collector/cmd/builder@v0.159.0"
 PROMETHEUS = "github.com/prometheus/prometheus@v0.315.0"
 ALERTMANAGER = "github.com/prometheus/alertmanager@v0.31.1"
+KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.0"
 JAEGER = "github.com/jaegertracing/jaeger@v1.76.0"
 COMPOSE = "github.com/compose-spec/compose-go/v2@v2.16.2"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
@@ -77,12 +78,12 @@ def download(module: str, environ: dict[str, str], folder: Path) -> Path:
     return Path(json.loads(about.stdout)["Dir"])
 
 
-def program(module: str, package: str, tags: str = "") -> Server:
+def program(module: str, package: str, name: str = "", tags: str = "") -> Server:
     """A program of a released Go module, built in the module's own folder, which pins what it needs.
 
     `go install` refuses modules whose go.mod replaces or excludes something, as those of some servers do.
     """
-    name = package.rpartition("/")[2]
+    name = name or package.rpartition("/")[2]
 
     def build(scratch: Path) -> Path:
         # Releases may have a go.work that names folders which are not in them.
@@ -133,6 +134,7 @@ SERVERS = {
         program(ALERTMANAGER, "./cmd/alertmanager"),
         program(ALERTMANAGER, "./cmd/amtool"),
         program(JAEGER, "./cmd/jaeger"),
+        program(KUSTOMIZE, ".", name="kustomize"),
         application("bugsink", "2.6.1"),
         document("compose-schema", COMPOSE, "schema/compose-spec.json"),
         document(

@@ -78,11 +78,12 @@ ENQUEUE_FAILED = _by_signal(
     "exporter_enqueue_failed", "{} that the collector dropped because a sending queue was full.", EXPORTER
 )
 QUEUE_SIZE = Metric(
-    "otelcol_exporter_queue_size", "gauge", "{batch}", "Batches in a sending queue of the collector.",
+    "otelcol_exporter_queue_size", "gauge", "",
+    "What waits in a sending queue of the collector, in what that queue counts: items, bytes or batches.",
     (EXPORTER, DATA_TYPE),
 )  # fmt: skip
 QUEUE_CAPACITY = Metric(
-    "otelcol_exporter_queue_capacity", "gauge", "{batch}", "Batches that a sending queue of the collector holds.",
+    "otelcol_exporter_queue_capacity", "gauge", "", "What a sending queue of the collector holds, in what it counts.",
     (EXPORTER, DATA_TYPE),
 )  # fmt: skip
 COLLECTOR_CPU = Metric("otelcol_process_cpu", "counter", "s", "CPU time that the collector used.")

@@ -46,10 +46,17 @@ Document = dict[str, Any]
 
 
 def choose(purposes: Iterable[str], more: Iterable[str] = ()) -> list[Path]:
-    """The files for `purposes` and for `more`, each the name of a layer or a path of the user's, in their order."""
+    """The files for `purposes` and for `more`, each the name of a layer or a path of the user's, in their order.
+
+    Raises:
+        ValueError: one is neither.
+    """
     named = list(more)
     layers = {*ALWAYS, *(layer for purpose in purposes for layer in PURPOSES[purpose]), *named}
     own = [Path(name) for name in named if name not in LAYERS]
+    for path in own:
+        if not path.is_file():
+            raise ValueError(f"{path} is neither a file nor a layer; there are {', '.join(LAYERS)}")
     return [*(locate(layer) for layer in LAYERS if layer in layers), *own]
 
 

@@ -102,6 +102,8 @@ def find_files(paths: Iterable[Path]) -> list[Recorded]:
     """
     found: dict[Path, tuple[Any, ...]] = {}
     for path in paths:
+        if not path.exists():
+            raise ValueError(f"there is no {path}: name the folder or the files that a program wrote")
         for file in path.rglob("*.jsonl") if path.is_dir() else (path,):
             match = _NAME.fullmatch(file.name)
             if match and file.is_file():

@@ -216,7 +216,8 @@ def test_replay_to_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ("paths", "to", "status", "said"),
     [
         ([], "http://localhost:4318", 1, "no traces, metrics or logs under"),
-        (["nothing"], "http://localhost:4318", 2, "nothing is no file"),
+        (["nothing"], "http://localhost:4318", 2, "there is no nothing"),
+        (["other.txt"], "http://localhost:4318", 2, "other.txt is no file of traces"),
         ([], "localhost:4318", 2, "localhost:4318 is no address"),
     ],
 )
@@ -231,6 +232,7 @@ def test_replay_of_nothing(
 ) -> None:
     """No files, a path that is none, an address that is none."""
     (tmp_path / "telemetry").mkdir()
+    (tmp_path / "other.txt").touch()
     monkeypatch.chdir(tmp_path)
     assert main(["collector", "replay", *paths, "--to", to]) == status
     assert said in capsys.readouterr().err

@@ -37,9 +37,10 @@ def test_mappings_are_merged_and_everything_else_is_replaced(
     assert yaml.safe_dump([first, then]) == before
 
 
-def test_layers_come_in_their_order_and_files_of_the_users_last() -> None:
+def test_layers_come_in_their_order_and_files_of_the_users_last(tmp_path: Path) -> None:
     """Whatever the order they are asked for; those of every combination first."""
-    chosen = layers.choose(["agent", "local"], ["mine.yaml", "debug"])
+    (tmp_path / "mine.yaml").touch()
+    chosen = layers.choose(["agent", "local"], [str(tmp_path / "mine.yaml"), "debug"])
     assert [file.stem for file in chosen] == [
         "base",
         "redaction",
@@ -49,8 +50,8 @@ def test_layers_come_in_their_order_and_files_of_the_users_last() -> None:
         "agent",
         "mine",
     ]
-    assert chosen[-1] == Path("mine.yaml")
-    assert all(file.is_file() for file in chosen[:-1])
+    assert chosen[-1] == tmp_path / "mine.yaml"
+    assert all(file.is_file() for file in chosen)
 
 
 def test_the_order_does_not_matter() -> None:
@@ -156,3 +157,11 @@ def test_redaction_has_patterns_that_go_finds_fast() -> None:
     redaction = layers.load_merged([layers.locate("redaction")])["processors"]["redaction"]
     patterns = [*redaction["blocked_key_patterns"], *redaction["blocked_values"]]
     assert [text for text in patterns if not re.match(r"\^?(\\[.?])?[\w:/&-]*", text)[0]] == []
+
+
+def test_what_is_neither_a_layer_nor_a_file_is_named() -> None:
+    """With the layers that there are."""
+    with pytest.raises(
+        ValueError, match=r"^grafanna is neither a file nor a layer; there are base, .*grafana"
+    ):
+        layers.choose((), ["grafanna"])
