@@ -148,7 +148,11 @@ class Server:
         return True
 
     def __enter__(self) -> Any:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # what was started and does not answer outlives no test
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
