@@ -196,6 +196,7 @@ def misuse(monitor: otelml.DriftMonitor, number: int) -> None:
     for _ in range(100):
         with otelml.stage("tokenize", items=1):
             pass
+        counted["last_stages"] += 1
 
 
 def write_recording(path: Path) -> None:

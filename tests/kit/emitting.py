@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,6 +81,8 @@ class EmittingStack:
         self.collector = LayeredCollector(folder, "base", "prometheus", layer, environ={})
         self.prometheus = Prometheus(folder, self._scraping())
         self.emitters: list[Emitter] = []
+        self.at_rest = 0.0
+        """When everything that had been done was in Prometheus, and nothing was being done."""
 
     def _scraping(self) -> dict[str, Any]:
         through = self.collector
@@ -137,13 +140,13 @@ class EmittingStack:
                 emitter.finish_round()
 
     def wait_for_scrape(self) -> None:
-        """Until Prometheus shows all rounds that were done."""
+        """Until Prometheus shows all rounds that were done, to their last stage, in a scrape that began after this."""
+        began = time.time()
         for service in (DIRECT, THROUGH_COLLECTOR):
-            done = sum(each.counted["rounds"] for each in self.emitters_of(service))
-            counted = (
-                f'sum(ml_stage_duration_seconds_count{{service_name="{service}", ml_stage_name="fusion"}})'
-            )
-            wait_until(lambda counted=counted, done=done: self.prometheus.value(counted) == done, counted)
+            done = sum(each.counted["last_stages"] for each in self.emitters_of(service))
+            last = f'ml_stage_duration_seconds_count{{service_name="{service}", ml_stage_name="tokenize"}}'
+            counted = f"sum({last}) == {done} and min(timestamp({last})) > {began}"
+            wait_until(lambda counted=counted: self.prometheus.query(counted), counted)
 
     def emitters_of(self, service: str) -> Iterable[Emitter]:
         """Those of one service."""
