@@ -20,7 +20,8 @@ def read_terminal(code: str, folder: Path, *, redirect: bool = False, **environ:
     """Everything that a program shows on a terminal of 100 columns, as it is, and its exit code."""
     (folder / "program.py").write_text(code)
     main, other = pty.openpty()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "CI"))}
+    foreign = ("OTEL", "CI", "PYTHONUNBUFFERED")  # buffers are what may mix up the streams
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     with (folder / "stdout.txt").open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "program.py"],

@@ -103,6 +103,22 @@ def _unwrapped(stream: Any) -> Any:
     return stream
 
 
+class _Looked:
+    """The stream as `rich` looks at it, which makes lines of it and writes none: it flushes what is not due yet."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
 class Bars:
     """All bars of the process, for there is one terminal. Drawn as long as there is one."""
 
@@ -111,7 +127,8 @@ class Bars:
         from rich.console import Console
 
         self._stream = _unwrapped(sys.stderr)
-        self._console = Console(file=self._stream)
+        looked: Any = _Looked(self._stream)
+        self._console = Console(file=looked)
         self._rich = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(bar_width=24),
@@ -213,8 +230,10 @@ class Bars:
     def _show(self, text: str) -> None:
         # Without a word, which a handler would have to write that may wait for this: the terminal may be gone.
         with suppress(OSError, ValueError):
-            self._stream.write(text)
-            self._stream.flush()
+            # Past the stream, in whose buffer the program may have the beginning of a line that is not due yet.
+            rest = text.encode(self._console.encoding, "replace")
+            while rest:
+                rest = rest[os.write(self._stream.fileno(), rest) :]
 
 
 class BarTrack:
